@@ -1,0 +1,58 @@
+"""What all scripts share: a parser that names the nearest option, and one line instead of a traceback."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+
+from .errors import InputError, did_you_mean
+
+EXIT_BAD_INPUT = 2
+
+
+class CommandParser(argparse.ArgumentParser):
+    """An `ArgumentParser` that answers a wrong option with one line (and the nearest known option), exit code 2."""
+
+    def __init__(self, *args, **kwargs):
+        kwargs.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        kwargs.setdefault("allow_abbrev", False)
+        super().__init__(*args, **kwargs)
+
+    def parse_args(self, args=None, namespace=None):
+        parsed, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            self.error(unknown_option_message(self, unknown[0]))
+        return parsed
+
+    def error(self, message: str):
+        print(f"{self.prog}: error: {message} (see {self.prog} --help)", file=sys.stderr)
+        raise SystemExit(EXIT_BAD_INPUT)
+
+
+def unknown_option_message(parser: argparse.ArgumentParser, option: str) -> str:
+    """Says that `option` isn't known to `parser`, and which known option is nearest."""
+    name = option.split("=")[0]
+    known = [known for action in parser._actions for known in action.option_strings]
+    return f"unknown argument {name}{did_you_mean(name, known)}"
+
+
+def run_command(main: Callable[[], int | None]) -> None:
+    """Runs a script's `main` and ends the process: 0 when it is done, 2 with one line for bad input, 130 for Ctrl-C.
+
+    Only mistakes of the user (:class:`~patchnet_hf.errors.InputError`) are shortened to a line; a defect of ours
+    keeps its traceback.
+    """
+    program = os.path.basename(sys.argv[0])
+    try:
+        status = main()
+    except InputError as error:
+        print(f"{program}: error: {error}", file=sys.stderr)
+        status = EXIT_BAD_INPUT
+    except KeyboardInterrupt:
+        print(f"{program}: stopped", file=sys.stderr)
+        status = 130
+    except BrokenPipeError:
+        # The reader of our output (`| head`) has gone: nobody is left to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 0
+    raise SystemExit(status or 0)

@@ -1,0 +1,24 @@
+"""The error that means "the user can mend this"."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class InputError(ValueError):
+    """What was given can't be used; the message says what, where, and what was expected.
+
+    Command lines print the message without a traceback and exit with code 2
+    (:func:`patchnet_hf.command_line.run_command`); library users catch it as a `ValueError`.
+    """
+
+
+def did_you_mean(name: str, known: Iterable[str], count: int = 3) -> str:
+    """A phrase naming the known names nearest to `name`, or `""` when none is near.
+
+    >>> did_you_mean("learning_rat", ["learning_rate", "seed"])
+    '; did you mean learning_rate?'
+    >>> did_you_mean("zzz", ["learning_rate"])
+    ''
+    """
+    near = difflib.get_close_matches(name, list(known), n=count, cutoff=0.6)
+    return f"; did you mean {' or '.join(near)}?" if near else ""
