@@ -1,0 +1,294 @@
+"""PyTorch PatchNet model."""
+
+import difflib
+import math
+from dataclasses import dataclass
+
+import timm
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import PreTrainedModel
+from transformers.utils import ModelOutput
+
+from .configuration_patchnet import PatchNetConfig
+from .losses_patchnet import asymmetric_am_softmax_loss, at_least_float32, view_similarity_loss
+
+
+@dataclass
+class PatchNetModelOutput(ModelOutput):
+    """
+    Output of [`PatchNetModel`].
+
+    Args:
+        embeddings (`torch.FloatTensor` of shape `(B, D)` or `(B, V, D)`):
+            Embeddings in float32 at least; of unit length for `head="cosine"`.
+    """
+
+    embeddings: torch.FloatTensor | None = None
+
+
+@dataclass
+class PatchNetOutput(ModelOutput):
+    """
+    Output of [`PatchNetForImageClassification`].
+
+    Args:
+        loss (`torch.FloatTensor` of shape `(1,)`, *optional*, returned when `labels` is given):
+            `classification_weight * sum over views of asymmetric AM-softmax + similarity_weight * view distance`.
+        logits (`torch.FloatTensor` of shape `(B, 2)`):
+            Spoof and live; `softmax(logits)` is the mean over views of the summed type probabilities, calibrated if
+            the model is. `logits[:, 1] - logits[:, 0]` are the live log-odds, the score to rank and store.
+        patch_type_logits (`torch.FloatTensor` of shape `(B, K)` or `(B, V, K)`):
+            Scores of every patch type before any margin and calibration.
+        embeddings (`torch.FloatTensor` of shape `(B, D)` or `(B, V, D)`):
+            As in [`PatchNetModelOutput`].
+    """
+
+    loss: torch.FloatTensor | None = None
+    logits: torch.FloatTensor | None = None
+    patch_type_logits: torch.FloatTensor | None = None
+    embeddings: torch.FloatTensor | None = None
+
+
+def create_backbone(config: PatchNetConfig) -> nn.Module:
+    """The timm model of a configuration, without classifier and with random weights.
+
+    Raises:
+        ValueError: timm doesn't know the architecture (the message names the nearest), or refuses the arguments.
+    """
+    architecture = config.backbone.split(".")[0]
+    if not timm.is_model(architecture):
+        near = difflib.get_close_matches(architecture, timm.list_models(), n=3)
+        hint = f"; did you mean {' or '.join(near)}?" if near else "; timm.list_models() names all"
+        raise ValueError(f"unknown backbone {config.backbone!r}{hint}")
+    arguments = {"num_classes": 0, "in_chans": config.num_channels, **config.backbone_kwargs}
+    if config.drop_path_rate:
+        arguments["drop_path_rate"] = config.drop_path_rate
+    try:
+        return timm.create_model(architecture, pretrained=False, **arguments)
+    except TypeError as error:
+        raise ValueError(f"backbone {config.backbone!r} can't be built with {arguments}: {error}") from error
+
+
+class PatchTypeHead(nn.Module):
+    """
+    Scores of the K patch types: scaled cosines to one weight vector a type, or for `head="linear"` the plain product.
+
+    Computed in float32 at least, whatever the autocast dtype: bfloat16 cosines times 30 would be off by 0.1.
+    """
+
+    def __init__(self, config: PatchNetConfig, embedding_size: int):
+        super().__init__()
+        self.cosine = config.head == "cosine"
+        self.scale = config.scale
+        self.live_patch_type_ids = config.live_patch_type_ids
+        self.weight = nn.Parameter(torch.empty(len(config.patch_types), embedding_size))
+        # (K,) bool, true for the live patch types.
+        self.register_buffer("live_mask", torch.zeros(len(config.patch_types), dtype=torch.bool), persistent=False)
+        self.reset_parameters()
+        self.init_non_persistent_buffers()
+
+    def reset_parameters(self):
+        nn.init.xavier_normal_(self.weight)
+
+    def init_non_persistent_buffers(self):
+        # Named as timm names it: `from_pretrained` builds on the meta device, and what isn't saved is filled anew.
+        self.live_mask.zero_()
+        self.live_mask[self.live_patch_type_ids] = True
+
+    def forward(self, embeddings: Tensor) -> Tensor:
+        """`(..., D)` embeddings to `(..., K)` patch-type logits."""
+        with torch.autocast(embeddings.device.type, enabled=False):
+            embeddings, weight = at_least_float32(embeddings), at_least_float32(self.weight)
+            if self.cosine:
+                return self.scale * F.linear(embeddings, F.normalize(weight, dim=-1))
+            return F.linear(embeddings, weight)
+
+
+def live_spoof_logits(patch_type_logits: Tensor, live_mask: Tensor) -> Tensor:
+    """
+    Log-probabilities of spoof and live, averaged as probabilities over views.
+
+    Args:
+        patch_type_logits: `(B, V, K)` in float32 at least.
+        live_mask: `(K,)` bool, true for the live patch types.
+
+    Returns:
+        `(B, 2)`, such that its `softmax` is the mean over V of the softmax over K summed within each class. Each
+        class has its own log-sum-exp, so the live log-odds keep their digits where the probabilities saturate.
+    """
+    lowest = torch.finfo(patch_type_logits.dtype).min
+    spoof = torch.logsumexp(patch_type_logits.masked_fill(live_mask, lowest), dim=-1)
+    live = torch.logsumexp(patch_type_logits.masked_fill(~live_mask, lowest), dim=-1)
+    total = torch.logsumexp(patch_type_logits, dim=-1)
+    log_probabilities = torch.stack([spoof - total, live - total], dim=-1)
+    views = patch_type_logits.shape[1]
+    return torch.logsumexp(log_probabilities, dim=1) - math.log(views)
+
+
+class PatchNetPreTrainedModel(PreTrainedModel):
+    """Weight initialisation and what else all PatchNet models share."""
+
+    config_class = PatchNetConfig
+    base_model_prefix = "patchnet"
+    main_input_name = "pixel_values"
+    supports_gradient_checkpointing = True
+    _no_split_modules = []
+    # The loss is a mean over the batch: the Trainer has nothing to pass for it.
+    accepts_loss_kwargs = False
+
+    def _init_weights(self, module: nn.Module):
+        # Reached for modules that a checkpoint didn't fill: a fresh backbone is marked as initialised by timm.
+        if hasattr(module, "init_non_persistent_buffers"):
+            module.init_non_persistent_buffers()
+        own = list(module.parameters(recurse=False))
+        loaded = any(getattr(parameter, "_is_hf_initialized", False) for parameter in own)
+        if own and not loaded and hasattr(module, "reset_parameters"):
+            module.reset_parameters()
+
+    def _set_gradient_checkpointing(self, enable: bool = True, *args, **kwargs):
+        backbone = self.backbone if isinstance(self, PatchNetModel) else self.patchnet.backbone
+        backbone.set_grad_checkpointing(enable)
+
+
+class PatchNetModel(PatchNetPreTrainedModel):
+    """
+    A timm backbone that turns patches into embeddings.
+
+    Args:
+        config ([`PatchNetConfig`]): the model's configuration.
+    """
+
+    def __init__(self, config: PatchNetConfig):
+        super().__init__(config)
+        self.backbone = create_backbone(config)
+        features = getattr(self.backbone, "head_hidden_size", None) or self.backbone.num_features
+        self.dropout = nn.Dropout(config.dropout)
+        if config.embedding_size is None:
+            self.projection = nn.Identity()
+            self.embedding_size = features
+        else:
+            self.projection = nn.Linear(features, config.embedding_size, bias=False)
+            self.embedding_size = config.embedding_size
+        if not any(parameter.is_meta for parameter in self.backbone.parameters()):
+            # timm has initialised the backbone its own way; the pass in `post_init` must leave it so.
+            for module in self.backbone.modules():
+                module._is_hf_initialized = True
+        self.post_init()
+
+    def forward(
+        self, pixel_values: Tensor, return_dict: bool | None = None, **kwargs
+    ) -> PatchNetModelOutput | tuple[Tensor]:
+        """
+        Args:
+            pixel_values (`torch.FloatTensor` of shape `(B, C, H, W)` or `(B, V, C, H, W)`):
+                Normalised patches; with V, the views of the same capture. All views pass in one batch.
+            return_dict (`bool`, *optional*):
+                Whether to return a [`PatchNetModelOutput`] instead of a tuple.
+
+        Returns:
+            Embeddings `(B, D)` or `(B, V, D)`.
+
+        Raises:
+            ValueError: `pixel_values` has neither 4 nor 5 dimensions.
+        """
+        if pixel_values.ndim not in (4, 5):
+            raise ValueError(
+                f"pixel_values has shape {tuple(pixel_values.shape)}; expected (batch, channels, height, width) or "
+                "(batch, views, channels, height, width)"
+            )
+        leading = pixel_values.shape[:-3]
+        patches = pixel_values.reshape(-1, *pixel_values.shape[-3:])
+        embeddings = at_least_float32(self.projection(self.dropout(self.backbone(patches))))
+        if self.config.head == "cosine":
+            embeddings = F.normalize(embeddings, dim=-1)
+        embeddings = embeddings.reshape(*leading, self.embedding_size)
+        if return_dict if return_dict is not None else self.config.return_dict:
+            return PatchNetModelOutput(embeddings=embeddings)
+        return (embeddings,)
+
+
+class PatchNetForImageClassification(PatchNetPreTrainedModel):
+    """
+    PatchNet with a patch-type head: trained on patch types, read as spoof and live.
+
+    Args:
+        config ([`PatchNetConfig`]): the model's configuration.
+    """
+
+    def __init__(self, config: PatchNetConfig):
+        super().__init__(config)
+        self.patchnet = PatchNetModel(config)
+        self.classifier = PatchTypeHead(config, self.patchnet.embedding_size)
+        self.post_init()
+
+    def forward(
+        self,
+        pixel_values: Tensor,
+        labels: Tensor | None = None,
+        return_dict: bool | None = None,
+        **kwargs,
+    ) -> PatchNetOutput | tuple[Tensor, ...]:
+        """
+        Args:
+            pixel_values (`torch.FloatTensor` of shape `(B, C, H, W)` or `(B, V, C, H, W)`):
+                Normalised patches; with V, the views of the same capture.
+            labels (`torch.LongTensor` of shape `(B,)`, *optional*):
+                Patch-type ids, positions in `config.patch_types`.
+            return_dict (`bool`, *optional*):
+                Whether to return a [`PatchNetOutput`] instead of a tuple.
+
+        Returns:
+            [`PatchNetOutput`]
+
+        Raises:
+            ValueError: `labels` are given to a model with `head="linear"`, which can't be trained.
+        """
+        embeddings = self.patchnet(pixel_values, return_dict=True).embeddings
+        patch_type_logits = self.classifier(embeddings)
+        live_mask = self.classifier.live_mask
+        many = pixel_values.ndim == 5
+        by_view = patch_type_logits if many else patch_type_logits.unsqueeze(1)
+        logits = self.calibrate(live_spoof_logits(by_view, live_mask))
+        loss = None
+        if labels is not None:
+            loss = self.loss(by_view, embeddings if many else embeddings.unsqueeze(1), labels, live_mask)
+        if return_dict if return_dict is not None else self.config.return_dict:
+            return PatchNetOutput(loss=loss, logits=logits, patch_type_logits=patch_type_logits, embeddings=embeddings)
+        outputs = (logits, patch_type_logits, embeddings)
+        return outputs if loss is None else (loss, *outputs)
+
+    def loss(self, patch_type_logits: Tensor, embeddings: Tensor, labels: Tensor, live_mask: Tensor) -> Tensor:
+        """The training loss of `(B, V, K)` patch-type logits and `(B, V, D)` embeddings, in float32 at least."""
+        if self.config.head != "cosine":
+            raise ValueError('head="linear" only reproduces the scores of an imported checkpoint; train with "cosine"')
+        views = patch_type_logits.shape[1]
+        classification = asymmetric_am_softmax_loss(
+            patch_type_logits.flatten(0, 1) / self.config.scale,
+            labels.repeat_interleave(views),
+            live_mask,
+            scale=self.config.scale,
+            margin_live=self.config.margin_live,
+            margin_spoof=self.config.margin_spoof,
+        )
+        similarity = view_similarity_loss(embeddings)
+        # The mean over all B x V patches times V is the sum over views of the means over the batch.
+        return self.config.classification_weight * views * classification + self.config.similarity_weight * similarity
+
+    def calibrate(self, logits: Tensor) -> Tensor:
+        """`(B, 2)` logits whose live log-odds z are moved to `scale * z + bias`, if the model is calibrated."""
+        if self.config.calibration is None:
+            return logits
+        log_odds = logits[:, 1] - logits[:, 0]
+        log_odds = self.config.calibration["scale"] * log_odds + self.config.calibration["bias"]
+        return torch.stack([F.logsigmoid(-log_odds), F.logsigmoid(log_odds)], dim=-1)
+
+
+__all__ = [
+    "PatchNetForImageClassification",
+    "PatchNetModel",
+    "PatchNetModelOutput",
+    "PatchNetOutput",
+    "PatchNetPreTrainedModel",
+]
