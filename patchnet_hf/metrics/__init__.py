@@ -1,0 +1,34 @@
+"""ISO/IEC 30107-3 numbers as pure numpy functions; imports nothing else of this package."""
+
+from .error_rates import (
+    UndefinedRateWarning,
+    acer,
+    acer_pooled,
+    apcer,
+    apcer_by_type,
+    apcer_pooled,
+    bpcer,
+    log_odds,
+)
+from .ranking import DetCurve, auc, bpcer_at_apcer, det_curve, eer, eer_threshold, eer_threshold_log_odds
+from .report import log_loss, presentation_attack_metrics
+
+__all__ = [
+    "DetCurve",
+    "UndefinedRateWarning",
+    "acer",
+    "acer_pooled",
+    "apcer",
+    "apcer_by_type",
+    "apcer_pooled",
+    "auc",
+    "bpcer",
+    "bpcer_at_apcer",
+    "det_curve",
+    "eer",
+    "eer_threshold",
+    "eer_threshold_log_odds",
+    "log_loss",
+    "log_odds",
+    "presentation_attack_metrics",
+]

@@ -1,0 +1,130 @@
+"""All numbers of presentation attack detection for one set of images, as one flat dictionary."""
+
+import re
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from .error_rates import ScoresByClass, error_rates_at, log_odds, split_by_class, warn_if_absent
+from .ranking import (
+    auc_from_counts,
+    bpcer_at_apcer_of,
+    count_over_thresholds,
+    eer_from_counts,
+    eer_interval,
+    eer_threshold_from_interval,
+)
+
+BPCER_AT_APCER_PERCENTS = (1, 5, 10)
+
+
+def presentation_attack_metrics(
+    scores: ArrayLike, labels: ArrayLike, attack_types: ArrayLike | None = None, threshold: float = 0.5
+) -> dict[str, float]:
+    """Everything this package measures on one set, at one threshold and over all thresholds (ISO/IEC 30107-3:2023).
+
+    | key | meaning |
+    |---|---|
+    | `apcer`, `apcer_pooled`, `bpcer`, `acer`, `acer_pooled` | error rates at `threshold` |
+    | `apcer_type_<type>` | APCER of each attack type; white space and `/` in its name become `_` |
+    | `eer`, `auc` | over all thresholds, all attacks together |
+    | `eer_threshold` | the threshold of the EER **on this set**: for choosing on a development set |
+    | `bpcer_at_apcer_1`, `_5`, `_10` | lowest BPCER with the worst type's APCER within 1, 5, 10 percent |
+    | `log_loss` | mean negative log-likelihood of the labels, in nats (:func:`log_loss`) |
+    | `threshold` | as given |
+    | `images`, `bona_fides`, `attacks` | counts |
+
+    Args:
+        scores: shape `(N,)`, live log-odds.
+        labels: shape `(N,)`, 1 = bona fide, 0 = attack.
+        attack_types: strings of shape `(N,)`, ignored for bona fides; None: one type, `"attack"`.
+        threshold: a probability in (0, 1).
+
+    Returns:
+        Python floats, and integers for the counts, ready for JSON. Rates are shares in [0, 1]. What needs an absent
+        class is NaN, with one warning that names the class.
+
+    Raises:
+        ValueError: an argument has the wrong shape, length or range, or two attack types would share a key.
+
+    >>> metrics = presentation_attack_metrics(
+    ...     [4.0, 2.0, -1.0, 0.5, -2.0, -3.0], [1, 1, 1, 0, 0, 0], ["", "", "", "print", "print", "mask"]
+    ... )
+    >>> {name: round(value, 3) for name, value in metrics.items() if name.startswith(("apcer", "bpcer"))}
+    {'apcer': 0.5, 'apcer_pooled': 0.333, 'apcer_type_mask': 0.0, 'apcer_type_print': 0.5, 'bpcer': 0.333, \
+'bpcer_at_apcer_1': 0.333, 'bpcer_at_apcer_5': 0.333, 'bpcer_at_apcer_10': 0.333}
+    >>> metrics["images"], metrics["bona_fides"], metrics["attacks"]
+    (6, 3, 3)
+    """
+    by_class = split_by_class(scores, labels, attack_types)
+    keys = _type_keys(by_class)
+    rates = error_rates_at(by_class, log_odds(threshold))
+    warn_if_absent(by_class, "every number that needs them is NaN")
+    counts = count_over_thresholds(by_class)
+    return {
+        "apcer": rates.apcer,
+        "apcer_pooled": rates.apcer_pooled,
+        **{keys[name]: rate for name, rate in rates.apcer_by_type.items()},
+        "bpcer": rates.bpcer,
+        "acer": rates.acer,
+        "acer_pooled": rates.acer_pooled,
+        "eer": eer_from_counts(counts),
+        "eer_threshold": eer_threshold_from_interval(*eer_interval(counts), stacklevel=3),
+        "auc": auc_from_counts(counts),
+        **{f"bpcer_at_apcer_{percent}": bpcer_at_apcer_of(by_class, percent) for percent in BPCER_AT_APCER_PERCENTS},
+        "threshold": float(threshold),
+        "log_loss": _log_loss(by_class),
+        "images": by_class.bona_fides.size + by_class.attack_count,
+        "bona_fides": by_class.bona_fides.size,
+        "attacks": by_class.attack_count,
+    }
+
+
+def _type_keys(by_class: ScoresByClass) -> dict[str, str]:
+    keys: dict[str, str] = {}
+    for name in by_class.attacks:
+        # A "/" would make a group of its own in TensorBoard and in dotted or slashed metric names.
+        key = "apcer_type_" + re.sub(r"\s|/", "_", name)
+        if key in keys.values():
+            raise ValueError(
+                f"two attack types would both be reported as {key!r}: "
+                + ", ".join(repr(other) for other in by_class.attacks if keys.get(other) == key or other == name)
+            )
+        keys[name] = key
+    return keys
+
+
+def log_loss(scores: ArrayLike, labels: ArrayLike) -> float:
+    """Mean negative log-likelihood of the labels under the scores: how well they are calibrated.
+
+    `(sum over bona fides of log(1 + exp(-score)) + sum over attacks of log(1 + exp(score))) / N`, the cross-entropy
+    of `P(live) = 1 / (1 + exp(-score))`, without overflow. Not part of ISO/IEC 30107-3:2023.
+
+    Args:
+        scores: shape `(N,)`, live log-odds.
+        labels: shape `(N,)`, 1 = bona fide, 0 = attack.
+
+    Returns:
+        Nats, 0 or more; `log(2) = 0.693` when every score is 0; infinite when an infinite score is wrong; NaN with a
+        warning for an empty set. One class is enough.
+
+    Raises:
+        ValueError: an argument has the wrong shape, length or range.
+
+    >>> round(log_loss([0.0, 0.0], [1, 0]), 4)
+    0.6931
+    >>> log_loss([800.0], [0])
+    800.0
+    """
+    by_class = split_by_class(scores, labels)
+    if not by_class.bona_fides.size and not by_class.attack_count:
+        warn_if_absent(by_class, "log_loss is NaN")
+    return _log_loss(by_class)
+
+
+def _log_loss(by_class: ScoresByClass) -> float:
+    images = by_class.bona_fides.size + by_class.attack_count
+    if not images:
+        return float("nan")
+    total = np.logaddexp(0.0, -by_class.bona_fides).sum() + np.logaddexp(0.0, by_class.pooled_attacks).sum()
+    return float(total / images)
