@@ -1,0 +1,273 @@
+"""Image files to RGB pixels: libjpeg-turbo for JPEG where it is installed, else OpenCV, with the same pixels.
+
+Patch types show in fine texture, so the decoder must not make a difference. For baseline and progressive JPEG with any
+chroma subsampling, libjpeg-turbo, OpenCV and Pillow (which `datasets.Image()` uses) return equal pixels: all three use
+the accurate inverse DCT and smooth chroma upsampling. The tests compare them bit for bit.
+"""
+
+import functools
+import io
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal
+
+import cv2
+import numpy as np
+import PIL.Image
+import PIL.ImageOps
+import turbojpeg
+
+from ..errors import InputError
+
+Decoder = Literal["auto", "turbojpeg", "opencv"]
+DECODERS = ("auto", "turbojpeg", "opencv")
+
+MAX_PIXELS = 178_956_970
+"""Larger images are refused; Pillow, through which `datasets` reads them, draws the line at the same place."""
+
+# Formats where OpenCV's pixels equal Pillow's. TIFF is not among them: OpenCV multiplies colours with alpha there.
+_OPENCV_FORMATS = frozenset({"PNG", "WEBP", "BMP", "DIB"})
+_INSTALL_HINT = "install it with `apt-get install libturbojpeg0` or `brew install jpeg-turbo`"
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_ORIENTATION_TAG = 0x0112
+# A marker that isn't a stuffed 0xFF data byte, a restart marker, or padding: what ends entropy-coded data.
+_MARKER_AFTER_SCAN = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]", re.DOTALL)
+# libjpeg's warnings that mean that pixels are missing or garbage. It has others for harmless oddities of encoders.
+_FATAL_JPEG_WARNINGS = ("premature end", "bad huffman code", "instead of rst")
+
+
+def decode_image(data: bytes, decoder: Decoder = "auto") -> np.ndarray:
+    """Decodes the bytes of an image file.
+
+    Args:
+        data: JPEG, PNG, WebP, BMP or another format that Pillow reads; of an animation, the first frame.
+        decoder: what decodes JPEG. "auto" is libjpeg-turbo, or OpenCV (with a warning) where that isn't installed.
+
+    Returns:
+        RGB, uint8, shape `(H, W, 3)`, writable, with the EXIF orientation applied (so `(H, W)` is the image as it is
+        seen, as with `datasets.Image()`). Gray becomes three equal channels, alpha is dropped, of 16-bit samples the
+        upper byte stays, CMYK is converted as Pillow does.
+
+    Raises:
+        ValueError: with the reason, when the data isn't an image, is corrupt or is cut off anywhere before its end.
+            A JPEG whose data stops early although its end marker is there shows as corrupt only to libjpeg-turbo.
+        InputError: when `decoder` isn't known, or is "turbojpeg" where the library isn't installed.
+    """
+    if decoder not in DECODERS:
+        raise InputError(f"decoder is {decoder!r}, expected one of {', '.join(DECODERS)}")
+    if not data:
+        raise ValueError("the file is empty")
+    if data.startswith(b"\xff\xd8"):
+        return _decode_jpeg(data, decoder)
+    return _decode_other(data)
+
+
+def turbojpeg_is_available() -> bool:
+    """Whether the libjpeg-turbo library that PyTurboJPEG binds is installed on this machine."""
+    return _turbojpeg() is not None
+
+
+@contextmanager
+def quiet_opencv() -> Iterator[None]:
+    """Keeps OpenCV from logging to stderr about files that :func:`decode_image` reports by a `ValueError` anyway."""
+    log = getattr(cv2.utils, "logging", cv2)  # OpenCV 5, OpenCV 4
+    level = log.getLogLevel()
+    log.setLogLevel(0)
+    try:
+        yield
+    finally:
+        log.setLogLevel(level)
+
+
+class _StrictTurboJPEG(turbojpeg.TurboJPEG):
+    """PyTurboJPEG only *warns* when pixels are missing, and warns as loudly about harmless oddities."""
+
+    # The mangled name is PyTurboJPEG 1's one place for what libjpeg-turbo reports; setup.cfg keeps us on version 1.
+    def _TurboJPEG__report_error(self, handle):
+        message = self._TurboJPEG__get_error_string(handle)
+        code = self._TurboJPEG__get_error_code
+        is_warning = code is not None and code(handle) == turbojpeg.TJERR_WARNING
+        if not is_warning or any(text in message.lower() for text in _FATAL_JPEG_WARNINGS):
+            raise ValueError(message)
+
+
+@functools.cache
+def _turbojpeg() -> _StrictTurboJPEG | None:
+    # The wrapper keeps no state between calls (each has its own handle), so threads and forked workers may share it.
+    try:
+        return _StrictTurboJPEG()
+    except (RuntimeError, OSError):
+        return None
+
+
+@functools.cache
+def _warn_that_turbojpeg_is_missing() -> None:
+    warnings.warn(
+        f"libjpeg-turbo was not found, so JPEG files are decoded by OpenCV: same pixels, slower; {_INSTALL_HINT}",
+        RuntimeWarning,
+        stacklevel=4,
+    )
+
+
+@dataclass(frozen=True)
+class _JpegHeader:
+    width: int
+    height: int
+    components: int
+    has_metadata: bool
+    """Whether there is EXIF or XMP, which may hold an orientation."""
+
+
+def _decode_jpeg(data: bytes, decoder: Decoder) -> np.ndarray:
+    header = _read_jpeg_header(data)
+    _check_size(header.width, header.height)
+    if header.components == 4:
+        # The decoders disagree about CMYK by one grey level, so both leave it to the one that `datasets` uses.
+        return _pillow_pixels(_open(data))
+    if decoder != "opencv" and (library := _turbojpeg()) is not None:
+        try:
+            pixels = library.decode(data, pixel_format=turbojpeg.TJPF_RGB, flags=turbojpeg.TJFLAG_ACCURATEDCT)
+        except (ValueError, OSError) as error:
+            raise ValueError(f"the JPEG data is corrupt: {error}") from error
+    elif decoder == "turbojpeg":
+        raise InputError(f"decoder is 'turbojpeg', but libjpeg-turbo was not found; {_INSTALL_HINT}")
+    else:
+        if decoder == "auto":
+            _warn_that_turbojpeg_is_missing()
+        pixels = _opencv_pixels(data, "JPEG")
+    return _oriented(pixels, _orientation(_open(data))) if header.has_metadata else pixels
+
+
+def _decode_other(data: bytes) -> np.ndarray:
+    if data.startswith(_PNG_SIGNATURE):
+        _check_png_is_whole(data)
+    image = _open(data)
+    _check_size(*image.size)
+    if image.format not in _OPENCV_FORMATS:
+        return _pillow_pixels(image)
+    pixels = _opencv_pixels(data, image.format)
+    # Asking Pillow for a PNG's EXIF decodes all of it, so this is asked only where there is any.
+    may_turn = image.format != "PNG" or any(name in data for name in (b"eXIf", b"exif", b"XML:com.adobe.xmp"))
+    return _oriented(pixels, _orientation(image)) if may_turn else pixels
+
+
+def _read_jpeg_header(data: bytes) -> _JpegHeader:
+    """Walks over a JPEG's segments up to its end marker, so that a file that was cut off shows whoever decodes it."""
+    truncated = ValueError("the JPEG file is truncated: it stops before its end marker")
+    frame: tuple[int, int, int] | None = None
+    has_metadata = has_scan = False
+    position = 2
+    while True:
+        position = data.find(b"\xff", position)
+        if position < 0 or position + 1 >= len(data):
+            raise truncated
+        marker = data[position + 1]
+        if marker == 0xFF:  # padding
+            position += 1
+            continue
+        position += 2
+        if marker == 0xD9:
+            break
+        if marker in (0x00, 0x01, 0xD8) or 0xD0 <= marker <= 0xD7:  # no segment follows
+            continue
+        length = int.from_bytes(data[position : position + 2], "big")
+        if position + max(length, 2) > len(data):
+            raise truncated
+        if length < 2:
+            raise ValueError(f"the JPEG data is corrupt: a segment of {length} bytes")
+        segment = data[position + 2 : position + length]
+        position += length
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC) and len(segment) >= 6:
+            height, width = int.from_bytes(segment[1:3], "big"), int.from_bytes(segment[3:5], "big")
+            frame = width, height, segment[5]
+        elif marker == 0xE1:
+            has_metadata = True
+        elif marker == 0xDA:
+            has_scan = True
+            after_scan = _MARKER_AFTER_SCAN.search(data, position)
+            if after_scan is None:
+                raise truncated
+            position = after_scan.start()
+    if frame is None or not has_scan:
+        raise ValueError("the JPEG file holds no image data")
+    return _JpegHeader(*frame, has_metadata=has_metadata)
+
+
+def _check_png_is_whole(data: bytes) -> None:
+    # OpenCV reports this as well, but only after libpng has written to stderr.
+    position = len(_PNG_SIGNATURE)
+    while position + 12 <= len(data):
+        kind = data[position + 4 : position + 8]
+        position += 12 + int.from_bytes(data[position : position + 4], "big")
+        if kind == b"IEND" and position <= len(data):
+            return
+    raise ValueError("the PNG file is truncated: it stops before its end chunk")
+
+
+def _check_size(width: int, height: int) -> None:
+    if width < 1 or height < 1:
+        raise ValueError(f"the image is {width} x {height} pixels")
+    if width * height > MAX_PIXELS:
+        raise ValueError(f"the image is {width} x {height} pixels, more than the {MAX_PIXELS} that are accepted")
+
+
+def _open(data: bytes) -> PIL.Image.Image:
+    try:
+        return PIL.Image.open(io.BytesIO(data))
+    except PIL.UnidentifiedImageError:
+        raise ValueError("not an image, or of a format that isn't known") from None
+    except Exception as error:  # Pillow's readers raise almost anything on broken data
+        raise ValueError(f"the image can't be read: {error}") from error
+
+
+def _orientation(image: PIL.Image.Image) -> int:
+    try:
+        return image.getexif().get(_ORIENTATION_TAG, 1)
+    except Exception as error:  # as above; `datasets` couldn't read this image either
+        raise ValueError(f"the image's EXIF data is corrupt: {error}") from error
+
+
+def _opencv_pixels(data: bytes, image_format: str) -> np.ndarray:
+    try:
+        # The orientation is ours to apply: OpenCV knows it in fewer formats than `datasets` does.
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    except cv2.error as error:
+        raise ValueError(f"the {image_format} data is corrupt: {error.err}") from error
+    if pixels is None:
+        raise ValueError(f"the {image_format} data is corrupt or truncated")
+    return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
+
+
+def _pillow_pixels(image: PIL.Image.Image) -> np.ndarray:
+    image_format = image.format
+    try:
+        image.load()
+        # After loading, because Pillow turns TIFF images by itself then.
+        image = PIL.ImageOps.exif_transpose(image)
+        if image.mode.startswith("I;16"):
+            # Pillow would clip 16-bit gray at 255 instead of scaling it.
+            gray = (np.asarray(image) >> 8).astype(np.uint8)
+            return np.repeat(gray[:, :, None], 3, axis=2)
+        if image.mode in ("I", "F"):
+            raise ValueError(f"{image_format} with 32 bits a sample isn't supported")
+        return np.array(image.convert("RGB"))
+    except ValueError:
+        raise
+    except Exception as error:  # as in `_open`
+        raise ValueError(f"the {image_format} data is corrupt or truncated: {error}") from error
+
+
+def _oriented(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """Turns and mirrors `(H, W, 3)` pixels upright, by the EXIF orientation 1 to 8 (anything else: as it is)."""
+    if orientation in (5, 7):
+        pixels = pixels.transpose(1, 0, 2)
+    turns = {3: 2, 6: 3, 7: 2, 8: 1}.get(orientation, 0)
+    pixels = np.rot90(pixels, turns)
+    if orientation == 2:
+        pixels = pixels[:, ::-1]
+    elif orientation == 4:
+        pixels = pixels[::-1]
+    return np.ascontiguousarray(pixels)
