@@ -8,7 +8,6 @@ from transformers.image_utils import (
     ChannelDimension,
     ImageInput,
     infer_channel_dimension_format,
-    make_flat_list_of_images,
     to_numpy_array,
 )
 from transformers.utils import TensorType
@@ -76,12 +75,22 @@ def grid_offsets(length: int, patch_size: int, count: int) -> list[int]:
     return [round(index * last / (count - 1)) for index in range(count)]
 
 
+def grid_corners(height: int, width: int, patch_size: int, grid: int) -> list[tuple[int, int]]:
+    """
+    `(top, left)` of `grid * grid` patches, row by row, in an image of at least `patch_size` on each side.
+
+    >>> grid_corners(40, 100, 40, 2)
+    [(0, 0), (0, 60), (0, 0), (0, 60)]
+    """
+    rows, columns = grid_offsets(height, patch_size, grid), grid_offsets(width, patch_size, grid)
+    return [(top, left) for top in rows for left in columns]
+
+
 def grid_patches(image: np.ndarray, patch_size: int, grid: int) -> np.ndarray:
     """`(grid * grid, patch_size, patch_size, C)` patches of `image` `(H, W, C)`, row by row, never resized."""
     image = pad_to_patch(image, patch_size)
-    rows = grid_offsets(image.shape[0], patch_size, grid)
-    columns = grid_offsets(image.shape[1], patch_size, grid)
-    return np.stack([image[y : y + patch_size, x : x + patch_size] for y in rows for x in columns])
+    corners = grid_corners(image.shape[0], image.shape[1], patch_size, grid)
+    return np.stack([image[top : top + patch_size, left : left + patch_size] for top, left in corners])
 
 
 def resize_image(image: np.ndarray, size: int) -> np.ndarray:
@@ -89,6 +98,13 @@ def resize_image(image: np.ndarray, size: int) -> np.ndarray:
     tensor = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1).unsqueeze(0).float()
     resized = F.interpolate(tensor, size=(size, size), mode="bilinear", align_corners=False)
     return resized.round().clamp(0, 255).byte()[0].permute(1, 2, 0).numpy()
+
+
+def list_of_images(images: ImageInput) -> list:
+    """One image, a list of them or a batched array `(B, ...)` as a list of images; a 2-D array is a grey image."""
+    if isinstance(images, (list, tuple)):
+        return list(images)
+    return list(images) if getattr(images, "ndim", 3) == 4 else [images]
 
 
 def as_rgb_uint8(image, input_data_format: str | ChannelDimension | None = None) -> np.ndarray:
@@ -227,7 +243,7 @@ class PatchNetImageProcessor(BaseImageProcessor):
         Raises:
             ValueError: the numbers of images and boxes differ, an image isn't uint8, or a box misses its image.
         """
-        images = [as_rgb_uint8(image, input_data_format) for image in make_flat_list_of_images(images)]
+        images = [as_rgb_uint8(image, input_data_format) for image in list_of_images(images)]
         if face_boxes is None:
             face_boxes = [None] * len(images)
         elif len(images) == 1 and np.ndim(face_boxes) == 1 and len(face_boxes) == 4:

@@ -147,6 +147,19 @@ class PatchNetPreTrainedModel(PreTrainedModel):
         if own and not loaded and hasattr(module, "reset_parameters"):
             module.reset_parameters()
 
+    @classmethod
+    def from_pretrained(cls, *args, **kwargs):
+        """As [`transformers.PreTrainedModel.from_pretrained`], over any timm backbone; never downloads a backbone."""
+        loaded = super().from_pretrained(*args, **kwargs)
+        # transformers 4.57 leaves buffers that a backbone computes, and no checkpoint holds, on the meta device.
+        for module in (loaded[0] if isinstance(loaded, tuple) else loaded).modules():
+            lost = [name for name, buffer in module.named_buffers(recurse=False) if buffer.is_meta]
+            for name in lost:
+                module._buffers[name] = torch.empty_like(module._buffers[name], device="cpu")
+            if lost and hasattr(module, "init_non_persistent_buffers"):
+                module.init_non_persistent_buffers()
+        return loaded
+
     def _set_gradient_checkpointing(self, enable: bool = True, *args, **kwargs):
         backbone = self.backbone if isinstance(self, PatchNetModel) else self.patchnet.backbone
         backbone.set_grad_checkpointing(enable)

@@ -1,0 +1,101 @@
+"""Datasets of the data contract by the names that a command line or YAML gives them."""
+
+from pathlib import Path
+
+import datasets
+import numpy as np
+
+from ..errors import InputError, did_you_mean
+from .schema import check_schema
+
+TRAIN_SPLIT = "train"
+
+
+def load_captures(folder: str) -> datasets.DatasetDict:
+    """All splits of a folder written by `scripts/convert_dataset.py`.
+
+    Raises:
+        InputError: the folder is missing, is no saved `DatasetDict`, or lacks the contract's columns.
+    """
+    if not Path(folder).is_dir():
+        raise InputError(f"dataset folder {folder} doesn't exist; scripts/convert_dataset.py makes one from CSV files")
+    if not (Path(folder) / "dataset_dict.json").is_file():
+        raise InputError(
+            f"{folder} holds no converted dataset (no dataset_dict.json); scripts/convert_dataset.py --csv {folder} "
+            "--output DIR makes one from CSV files"
+        )
+    splits = datasets.load_from_disk(folder)
+    check_schema(splits, folder)
+    return splits
+
+
+def load_split(spec: str) -> tuple[str, datasets.Dataset]:
+    """The split that `DIR:SPLIT` or, where there is but one, `DIR` stands for, with its name.
+
+    Raises:
+        InputError: as for [`load_captures`], or the folder has no such split, or several and none is named.
+    """
+    folder, name = spec, None
+    if not Path(spec).exists() and ":" in spec:
+        folder, name = spec.rsplit(":", 1)
+    splits = load_captures(folder)
+    if name is None and len(splits) > 1:
+        raise InputError(f"{folder} has splits {', '.join(splits)}; name one of them as {folder}:SPLIT")
+    name = next(iter(splits)) if name is None else name
+    if name not in splits:
+        raise InputError(f"{folder} has no split {name!r} but {', '.join(splits)}{did_you_mean(name, splits)}")
+    return name, splits[name]
+
+
+def unite_captures(parts: list[datasets.Dataset]) -> datasets.Dataset:
+    """All parts one after the other, their patch types united by name."""
+    if len(parts) == 1:
+        return parts[0]
+    names = sorted({name for part in parts for name in part.features["patch_type"].names})
+    united = datasets.ClassLabel(names=names)
+    renumbered = []
+    for part in parts:
+        ids = np.array([names.index(name) for name in part.features["patch_type"].names])
+        column = ids[np.asarray(part["patch_type"])]
+        part = part.remove_columns("patch_type").add_column("patch_type", column)
+        renumbered.append(part.cast_column("patch_type", united))
+    return datasets.concatenate_datasets(renumbered)
+
+
+def load_training_and_evaluation_sets(
+    dataset: str | None, train: list[str] | None, evaluation: list[str] | None
+) -> tuple[datasets.Dataset, dict[str, datasets.Dataset]]:
+    """
+    What a run trains on, and its evaluation sets by name.
+
+    Args:
+        dataset: a folder whose split `train` is trained on, all others evaluated.
+        train: instead, or to replace its `train`: list of `DIR[:SPLIT]`.
+        evaluation: instead, or to replace its other splits: list of `DIR[:SPLIT]`. Sets of the same name are told
+            apart by their folder.
+
+    Raises:
+        InputError: nothing to train on, a missing folder or split, or two equal evaluation sets.
+    """
+    if dataset is None and not train:
+        raise InputError("nothing to train on: give --dataset DIR, or --train DIR:SPLIT (and --eval DIR:SPLIT)")
+    splits = load_captures(dataset) if dataset is not None else {}
+    if train:
+        training = unite_captures([load_split(spec)[1] for spec in train])
+    elif TRAIN_SPLIT in splits:
+        training = splits[TRAIN_SPLIT]
+    else:
+        raise InputError(f"{dataset} has no split {TRAIN_SPLIT!r} but {', '.join(splits)}; give --train DIR:SPLIT")
+    if not evaluation:
+        return training, {name: part for name, part in splits.items() if name != TRAIN_SPLIT}
+    loaded = [(spec, *load_split(spec)) for spec in evaluation]
+    names = [name for _, name, _ in loaded]
+    sets = {}
+    for spec, name, part in loaded:
+        if names.count(name) > 1:
+            folder = spec.removesuffix(f":{name}").rstrip("/")
+            name = f"{Path(folder).name}_{name}"
+        if name in sets:
+            raise InputError(f"two evaluation sets are called {name}: {', '.join(evaluation)}")
+        sets[name] = part
+    return training, sets

@@ -1,0 +1,125 @@
+"""Captures of an Arrow dataset as the views that the model sees: random patches to train, a grid to evaluate."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from datasets import Dataset, Image
+
+from ..models.image_processing_patchnet import PatchNetImageProcessor, crop_face, pad_to_patch, resize_image
+from .decoding import decode_image
+
+TRAINING_VIEWS = 2
+
+
+def encoded_images(dataset: Dataset, columns: Sequence[str]) -> Dataset:
+    """`dataset` with these columns alone, its images left as encoded bytes."""
+    return dataset.select_columns(list(columns)).cast_column("image", Image(decode=False))
+
+
+def decode_capture(image: dict) -> np.ndarray:
+    """An `Image(decode=False)` value, `{"bytes": ..., "path": ...}`, as `(H, W, 3)` uint8 RGB."""
+    data = image["bytes"]
+    return decode_image(Path(image["path"]).read_bytes() if data is None else data)
+
+
+def random_patch(face: np.ndarray, patch_size: int, random: np.random.Generator, rotate: bool = True) -> np.ndarray:
+    """
+    A patch at a random position of `face`, at native resolution, flipped and turned by a multiple of 90 degrees.
+
+    None of these moves interpolates: every value of the patch is a value of the capture.
+
+    Args:
+        face: `(H, W, 3)` uint8, at least `patch_size` on each side.
+        patch_size: side P in pixels.
+        random: source of the position, flip and turn.
+        rotate: whether to turn.
+
+    Returns:
+        `(P, P, 3)` uint8, contiguous.
+    """
+    top = random.integers(face.shape[0] - patch_size + 1)
+    left = random.integers(face.shape[1] - patch_size + 1)
+    patch = face[top : top + patch_size, left : left + patch_size]
+    if random.random() < 0.5:
+        patch = patch[:, ::-1]
+    if rotate:
+        patch = np.rot90(patch, random.integers(4))
+    return np.ascontiguousarray(patch)
+
+
+class TrainingViews(torch.utils.data.Dataset):
+    """
+    Two random views of each capture, with its patch-type id.
+
+    The randomness of a view depends on the seed, the epoch and the capture alone, not on workers, processes or what
+    was drawn before, so that a run can be repeated and resumed exactly.
+
+    Args:
+        dataset: Arrow dataset by the data contract.
+        processor: its mode, patch size and face expansion shape the views.
+        patch_types: the model's patch types; every capture's type must be among them.
+        seed: of the views.
+
+    Items: `{"pixel_values": (2, P, P, 3) uint8, "labels": int}`.
+    """
+
+    def __init__(self, dataset: Dataset, processor: PatchNetImageProcessor, patch_types: Sequence[str], seed: int = 0):
+        self.processor = processor
+        self.seed = seed
+        self.epoch = 0
+        names = dataset.features["patch_type"].names
+        present = set(dataset.unique("patch_type"))
+        missing = [names[index] for index in present if names[index] not in patch_types]
+        if missing:
+            raise ValueError(f"training captures have patch types {sorted(missing)} that the model doesn't know")
+        self._type_ids = {index: list(patch_types).index(names[index]) for index in present}
+        self._rows = encoded_images(dataset, ["image", "face_box", "patch_type"])
+
+    def set_epoch(self, epoch: int):
+        """Draws other views from now on."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: int) -> dict:
+        row = self._rows[int(index)]
+        face = crop_face(decode_capture(row["image"]), row["face_box"], self.processor.face_expand)
+        # A face photographed upright is turned in the "patches" recipe only, where no face can be recognised.
+        rotate = self.processor.mode == "patches"
+        face = face if rotate else resize_image(face, self.processor.resize_size)
+        face = pad_to_patch(face, self.processor.patch_size)
+        random = np.random.default_rng((self.seed, self.epoch, int(index)))
+        views = [random_patch(face, self.processor.patch_size, random, rotate) for _ in range(TRAINING_VIEWS)]
+        return {"pixel_values": np.stack(views), "labels": self._type_ids[row["patch_type"]]}
+
+
+class EvaluationViews(torch.utils.data.Dataset):
+    """
+    The views of each capture that its score is averaged over, in the dataset's order, with what metrics need.
+
+    Args:
+        dataset: Arrow dataset by the data contract.
+        processor: makes the views.
+
+    Attributes:
+        labels: `(N,)` int64, 1 = bona fide, 0 = attack.
+        attack_types: N names, `"bonafide"` for live captures.
+
+    Items: `{"pixel_values": (V, P, P, 3) uint8}`.
+    """
+
+    def __init__(self, dataset: Dataset, processor: PatchNetImageProcessor):
+        self.processor = processor
+        self.labels = np.asarray(dataset["label"], dtype=np.int64)
+        self.attack_types = list(dataset["attack_type"])
+        self._rows = encoded_images(dataset, ["image", "face_box"])
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: int) -> dict:
+        row = self._rows[int(index)]
+        return {"pixel_values": self.processor.views(decode_capture(row["image"]), row["face_box"])}
