@@ -1,0 +1,1 @@
+"""Export: ONNX configuration, self-contained graphs, and the registration with optimum."""

@@ -1,0 +1,1 @@
+"""Inference: scoring image files with a trained model, and pictures of the scores."""

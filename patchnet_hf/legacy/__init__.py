@@ -1,0 +1,1 @@
+"""Reading checkpoints and configurations of the fas-patchnet repository."""

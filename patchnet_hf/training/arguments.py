@@ -1,0 +1,174 @@
+"""What a training run can be told, each option with its help; YAML and the command line only fill these."""
+
+import json
+import os
+from dataclasses import dataclass, field
+
+import torch
+from transformers import TrainingArguments
+
+from ..errors import InputError
+
+PRECISIONS = ("auto", "float32", "bfloat16", "float16")
+# Numbers of the metrics contract that are better when larger; all others that can choose a checkpoint are errors.
+LARGER_IS_BETTER = ("auc",)
+
+
+def cpu_has_bfloat16() -> bool:
+    """Whether this processor multiplies bfloat16 in hardware (AVX-512 BF16, AMX, or Arm's BF16)."""
+    capabilities = torch.cpu.get_capabilities()
+    return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+
+
+def cores_of_a_process() -> int:
+    """This process's fair share of the processor cores that the machine's training processes may use."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")), 1)
+
+
+@dataclass
+class ModelArguments:
+    """The network and its loss."""
+
+    _argument_group_name = "model"
+
+    backbone: str = field(
+        default="resnet18", metadata={"help": "Any timm architecture, for example resnet18 or fastvit_t8."}
+    )
+    backbone_kwargs: str | None = field(
+        default=None,
+        metadata={"help": 'Further arguments of timm.create_model, as JSON or a YAML mapping: {"img_size": 160}.'},
+    )
+    pretrained_backbone: bool = field(
+        default=False, metadata={"help": "Start from timm's pretrained weights, downloaded from the Hub."}
+    )
+    embedding_size: int | None = field(
+        default=None, metadata={"help": "Size of the embedding; by default that of the backbone's features."}
+    )
+    dropout: float = field(default=0.0, metadata={"help": "Dropout on the pooled features."})
+    drop_path_rate: float = field(default=0.0, metadata={"help": "Stochastic depth rate of the backbone."})
+    scale: float = field(default=30.0, metadata={"help": "Scale of the AM-softmax."})
+    margin_live: float = field(default=0.4, metadata={"help": "AM-softmax margin of the live patch types."})
+    margin_spoof: float = field(default=0.1, metadata={"help": "AM-softmax margin of the attack patch types."})
+    classification_weight: float = field(default=1.0, metadata={"help": "Weight of the AM-softmax loss."})
+    similarity_weight: float = field(
+        default=1.0, metadata={"help": "Weight of the squared distance between the embeddings of two views."}
+    )
+
+    def __post_init__(self):
+        if isinstance(self.backbone_kwargs, str):
+            try:
+                self.backbone_kwargs = json.loads(self.backbone_kwargs)
+            except json.JSONDecodeError as error:
+                raise InputError(f"backbone_kwargs is no JSON mapping: {self.backbone_kwargs!r} ({error})") from error
+        if self.backbone_kwargs is not None and not isinstance(self.backbone_kwargs, dict):
+            raise InputError(f"backbone_kwargs is {self.backbone_kwargs!r}; expected a mapping of names to values")
+
+
+@dataclass
+class DataArguments:
+    """The captures and how views are taken from them."""
+
+    _argument_group_name = "data"
+
+    dataset: str | None = field(
+        default=None,
+        metadata={
+            "help": "Folder written by scripts/convert_dataset.py: its split `train` is trained on, every other split "
+            "is an evaluation set of its own."
+        },
+    )
+    train: list[str] | None = field(
+        default=None, metadata={"help": "Instead of --dataset: one or more DIR or DIR:SPLIT to train on."}
+    )
+    eval: list[str] | None = field(
+        default=None, metadata={"help": "Instead of --dataset: one or more DIR or DIR:SPLIT, each evaluated by name."}
+    )
+    recipe: str = field(
+        default="patches",
+        metadata={
+            "help": "patches: non-distorted patches at native resolution, as in the paper. resize: the whole face "
+            "resized, then cropped.",
+            "choices": ["patches", "resize"],
+        },
+    )
+    patch_size: int = field(default=160, metadata={"help": "Side of a patch in pixels."})
+    grid: int = field(default=3, metadata={"help": "Evaluation averages over GRID x GRID patches."})
+    resize_size: int = field(default=232, metadata={"help": "Recipe resize: side that the face is resized to."})
+    face_expand: float = field(default=1.3, metadata={"help": "Factor on the sides of a face box."})
+
+
+@dataclass
+class PatchNetTrainingArguments(TrainingArguments):
+    """
+    [`transformers.TrainingArguments`] with the defaults of this task.
+
+    Adds `precision`, `channels_last`, `cpu_threads` and `overwrite`. Evaluates and saves each epoch and keeps the
+    checkpoint with the lowest `eval_total_acer`.
+    """
+
+    _argument_group_name = "training (transformers.TrainingArguments)"
+
+    output_dir: str = field(default="outputs/run", metadata={"help": "Where the model, its metrics and logs go."})
+    overwrite: bool = field(
+        default=False, metadata={"help": "Train into output_dir even if it already holds a finished or broken run."}
+    )
+    precision: str = field(
+        default="auto",
+        metadata={
+            "help": "auto: bfloat16 where the GPU or the processor computes in it, else float32.",
+            "choices": list(PRECISIONS),
+        },
+    )
+    channels_last: bool = field(
+        default=True, metadata={"help": "Keep the network in channels-last memory, faster for convolutions."}
+    )
+    cpu_threads: int | None = field(
+        default=None,
+        metadata={
+            "help": "Threads of a process that trains on the CPU. By default the machine's cores shared evenly among "
+            "its processes; accelerate launch alone would leave each process a single one."
+        },
+    )
+    remove_unused_columns: bool = field(
+        default=False, metadata={"help": "Left off: views need columns that the model doesn't take."}
+    )
+    eval_strategy: str = field(default="epoch", metadata={"help": "When to evaluate: no, steps or epoch."})
+    save_strategy: str = field(default="epoch", metadata={"help": "When to save: no, steps, epoch or best."})
+    save_total_limit: int | None = field(default=2, metadata={"help": "Checkpoints to keep."})
+    load_best_model_at_end: bool = field(default=True, metadata={"help": "End with the best checkpoint."})
+    metric_for_best_model: str | None = field(
+        default="eval_total_acer", metadata={"help": "What makes a checkpoint the best."}
+    )
+    report_to: None | str | list[str] = field(
+        default="tensorboard", metadata={"help": "tensorboard, wandb, none and others, as transformers knows them."}
+    )
+    per_device_eval_batch_size: int = field(default=16, metadata={"help": "Captures (of GRID x GRID patches)."})
+
+    def __post_init__(self):
+        if self.precision not in PRECISIONS:
+            raise InputError(f"precision is {self.precision!r}; expected one of {', '.join(PRECISIONS)}")
+        accelerator = torch.accelerator.is_available() and not self.use_cpu
+        if not accelerator:
+            self.use_cpu = True
+        if self.precision == "bfloat16" or (self.precision == "auto" and not self.fp16 and not self.bf16):
+            self.bf16 = self.precision == "bfloat16" or self._has_bfloat16(accelerator)
+        elif self.precision == "float16":
+            self.fp16 = True
+        if self.greater_is_better is None and self.metric_for_best_model is not None:
+            # The Trainer takes any metric that isn't called loss for one to maximise; ours are error rates.
+            self.greater_is_better = self.metric_for_best_model.endswith(LARGER_IS_BETTER)
+        super().__post_init__()
+
+    @staticmethod
+    def _has_bfloat16(accelerator: bool) -> bool:
+        if not accelerator:
+            return cpu_has_bfloat16()
+        return not torch.cuda.is_available() or torch.cuda.is_bf16_supported(including_emulation=False)
+
+
+def resume_choice(value: str | bool | None) -> str | bool | None:
+    """`resume_from_checkpoint` as the Trainer takes it: "true" and "false" as booleans, a path as it is."""
+    if isinstance(value, str) and value.lower() in ("true", "false"):
+        return value.lower() == "true"
+    return value

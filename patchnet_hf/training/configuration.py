@@ -1,0 +1,95 @@
+"""Arguments of a run from a YAML file, each of which the command line can override."""
+
+import dataclasses
+import typing
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+from transformers import HfArgumentParser
+
+from ..command_line import CommandParser
+from ..errors import InputError, did_you_mean
+
+
+class RunParser(HfArgumentParser, CommandParser):
+    """Options for the fields of dataclasses, plus `--config FILE.yaml` that fills the same fields.
+
+    Args:
+        dataclass_types: the dataclasses whose fields are options.
+        **kwargs: as for `argparse.ArgumentParser`.
+    """
+
+    def __init__(self, dataclass_types: Sequence[type], **kwargs):
+        kwargs.setdefault("usage", "%(prog)s --config FILE.yaml [--OPTION VALUE ...]")
+        super().__init__(list(dataclass_types), **kwargs)
+        self.add_argument(
+            "--config", metavar="FILE.yaml", help="YAML file of options; options on the command line win over it."
+        )
+
+    def parse_run(self, argv: Sequence[str] | None = None) -> tuple:
+        """
+        The dataclasses that the command line and its YAML file describe, in the order given at construction.
+
+        Raises:
+            InputError: the YAML file is missing, is no mapping, or has a key or value that doesn't fit.
+            SystemExit: (code 2) an option doesn't fit.
+        """
+        config, _ = self.parse_known_args(argv)
+        if config.config is not None:
+            self.set_defaults(**self._read_yaml(Path(config.config)))
+        values = vars(self.parse_args(argv))
+        outputs = []
+        for kind in self.dataclass_types:
+            names = [field.name for field in dataclasses.fields(kind) if field.init]
+            outputs.append(kind(**{name: values[name] for name in names}))
+        return tuple(outputs)
+
+    def _read_yaml(self, path: Path) -> dict:
+        try:
+            values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise InputError(f"config file {path} doesn't exist") from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"config file {path} can't be read: {error}") from error
+        except yaml.YAMLError as error:
+            raise InputError(f"config file {path} is no YAML: {' '.join(str(error).split())}") from error
+        if not isinstance(values, dict):
+            raise InputError(f"config file {path} is no mapping of names to values")
+        # The first action of a name is the option itself; a flag that is true by default has a second, `--no_NAME`.
+        actions = {action.dest: action for action in reversed(self._actions)}
+        types = {}
+        for kind in self.dataclass_types:
+            types.update(typing.get_type_hints(kind))
+        known = [name for name in actions if name in types]
+        for name, value in values.items():
+            if name not in known:
+                raise InputError(f"{path}: unknown key {name!r}{did_you_mean(str(name), known)}")
+            values[name] = self._checked(path, name, value, actions[name])
+        return values
+
+    def _checked(self, path: Path, name: str, value, action):
+        """A YAML value as the option's own parser would take it; lists and mappings as they are."""
+        if value is None or isinstance(value, dict):
+            return value
+        if action.nargs in ("+", "*"):
+            items = value if isinstance(value, list) else [value]
+            return [self._converted(path, name, item, action) for item in items]
+        if isinstance(value, list):
+            if action.type in (int, float) or action.choices:
+                raise InputError(f"{path}: {name} is a list; expected one {getattr(action.type, '__name__', 'value')}")
+            return value
+        return self._converted(path, name, value, action)
+
+    def _converted(self, path: Path, name: str, value, action):
+        if action.type is not None and not isinstance(value, (dict, list)):
+            try:
+                value = action.type(str(value)) if not isinstance(value, str) else action.type(value)
+            except (TypeError, ValueError):
+                expected = getattr(action.type, "__name__", "value").replace("string_to_", "")
+                raise InputError(f"{path}: {name} is {value!r}; expected {expected}") from None
+            except Exception as error:  # argparse.ArgumentTypeError derives from Exception alone
+                raise InputError(f"{path}: {name}: {error}") from None
+        if action.choices is not None and value not in action.choices:
+            raise InputError(f"{path}: {name} is {value!r}; expected one of {', '.join(map(str, action.choices))}")
+        return value

@@ -1,0 +1,85 @@
+"""The numbers of a run as a table for people and as JSON for programs."""
+
+import json
+import math
+import os
+from pathlib import Path
+
+COLUMNS = (
+    ("images", "images", "{:d}"),
+    ("acer", "ACER %", None),
+    ("apcer", "APCER %", None),
+    ("bpcer", "BPCER %", None),
+    ("eer", "EER %", None),
+    ("auc", "AUC %", None),
+)
+
+
+def percent(share: float) -> str:
+    """A share as percent with two decimals, `-` where it isn't defined.
+
+    >>> percent(0.0125), percent(float("nan"))
+    ('1.25', '-')
+    """
+    return "-" if math.isnan(share) else f"{100 * share:.2f}"
+
+
+def metrics_line(metrics: dict, name: str) -> str:
+    """One set's rates in a line, from metrics named `eval_{name}_{number}`."""
+    numbers = ("acer", "apcer", "bpcer", "auc")
+    return f"{name}: " + "  ".join(f"{key.upper()} {percent(metrics[f'eval_{name}_{key}'])} %" for key in numbers)
+
+
+def attack_types_of(metrics: dict, name: str) -> dict[str, float]:
+    """APCER of each attack type of a set, from metrics named `eval_{name}_apcer_type_{type}`."""
+    prefix = f"eval_{name}_apcer_type_"
+    return {key.removeprefix(prefix): value for key, value in metrics.items() if key.startswith(prefix)}
+
+
+def metrics_table(metrics: dict, sets: list[str]) -> str:
+    """
+    Rates of every evaluation set, one row a set, in percent.
+
+    Args:
+        metrics: named `eval_{set}_{number}`, as the Trainer logs them.
+        sets: names of the rows, in order.
+    """
+    types = sorted({kind for name in sets for kind in attack_types_of(metrics, name)})
+    header = ["set", *(title for _, title, _ in COLUMNS), *(f"APCER {kind} %" for kind in types)]
+    rows = []
+    for name in sets:
+        cells = [name]
+        for key, _, form in COLUMNS:
+            value = metrics[f"eval_{name}_{key}"]
+            cells.append(form.format(value) if form else percent(value))
+        of_type = attack_types_of(metrics, name)
+        cells += [percent(of_type.get(kind, math.nan)) for kind in types]
+        rows.append(cells)
+    return text_table(header, rows)
+
+
+def text_table(header: list[str], rows: list[list[str]]) -> str:
+    """Left-aligned first column, right-aligned others, a rule under the header.
+
+    >>> print(text_table(["set", "n"], [["a", "10"]]))
+    set   n
+    ---  --
+    a    10
+    """
+    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
+
+    def line(cells):
+        first = cells[0].ljust(widths[0])
+        return "  ".join([first, *(cell.rjust(width) for cell, width in zip(cells[1:], widths[1:], strict=True))])
+
+    return "\n".join([line(header), "  ".join("-" * width for width in widths), *(line(row) for row in rows)])
+
+
+def write_json(path: Path, values: dict) -> None:
+    """Writes `values` as JSON in one move; numbers that aren't finite, which JSON lacks, become null."""
+    finite = {
+        key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in values.items()
+    }
+    temporary = path.with_name(path.name + ".part")
+    temporary.write_text(json.dumps(finite, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    os.replace(temporary, path)

@@ -1,0 +1,202 @@
+"""The main job: train, evaluate, save, report."""
+
+import json
+from pathlib import Path
+
+import timm
+import torch
+from datasets import Dataset
+from transformers import set_seed
+from transformers.trainer_callback import PrinterCallback, ProgressCallback
+
+from ..data.loading import load_training_and_evaluation_sets
+from ..data.schema import live_patch_types
+from ..errors import InputError
+from ..models import PatchNetConfig, PatchNetForImageClassification, PatchNetImageProcessor
+from .arguments import DataArguments, ModelArguments, PatchNetTrainingArguments, cores_of_a_process, resume_choice
+from .callbacks import ConsoleCallback
+from .report import metrics_table, write_json
+from .trainer import POOLED, PatchNetTrainer
+
+
+def patch_types_of(training: Dataset) -> tuple[list[str], list[str]]:
+    """
+    The patch types that a training set holds, and those of them that are live.
+
+    Raises:
+        InputError: the training set has no live or no attack captures.
+    """
+    names = training.features["patch_type"].names
+    present = set(training.unique("patch_type"))
+    patch_types = [name for index, name in enumerate(names) if index in present]
+    live = live_patch_types(training)
+    if not patch_types:
+        raise InputError("the training set is empty")
+    if not live:
+        raise InputError("no live captures (label 1) in the training set; PatchNet needs live captures and attacks")
+    if len(live) == len(patch_types):
+        raise InputError("no attacks (label 0) in the training set; PatchNet needs live captures and attacks")
+    return patch_types, live
+
+
+def build_processor(data: DataArguments) -> PatchNetImageProcessor:
+    """The image processor of a recipe.
+
+    Raises:
+        InputError: an option is outside its range.
+    """
+    try:
+        return PatchNetImageProcessor(
+            mode=data.recipe,
+            patch_size=data.patch_size,
+            grid=data.grid,
+            resize_size=data.resize_size,
+            face_expand=data.face_expand,
+        )
+    except ValueError as error:
+        raise InputError(str(error)) from error
+
+
+def build_model(
+    model: ModelArguments, patch_size: int, patch_types: list[str], live: list[str]
+) -> PatchNetForImageClassification:
+    """A new model, with random weights or timm's pretrained backbone.
+
+    Raises:
+        InputError: the backbone is unknown, refuses its arguments or has no weights to download.
+    """
+    try:
+        config = PatchNetConfig(
+            backbone=model.backbone,
+            backbone_kwargs=model.backbone_kwargs,
+            embedding_size=model.embedding_size,
+            dropout=model.dropout,
+            drop_path_rate=model.drop_path_rate,
+            patch_types=patch_types,
+            live_patch_types=live,
+            image_size=patch_size,
+            scale=model.scale,
+            margin_live=model.margin_live,
+            margin_spoof=model.margin_spoof,
+            similarity_weight=model.similarity_weight,
+            classification_weight=model.classification_weight,
+        )
+        network = PatchNetForImageClassification(config)
+    except ValueError as error:
+        raise InputError(str(error)) from error
+    if model.pretrained_backbone:
+        load_pretrained_backbone(network)
+    return network
+
+
+def load_pretrained_backbone(network: PatchNetForImageClassification) -> None:
+    """Fills the backbone with timm's pretrained weights.
+
+    Raises:
+        InputError: timm has none for this architecture, or they can't be downloaded.
+    """
+    config = network.config
+    try:
+        pretrained = timm.create_model(config.backbone, pretrained=True, num_classes=0, **config.backbone_kwargs)
+    except (RuntimeError, OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"no pretrained weights for backbone {config.backbone!r}: {reason}") from error
+    network.patchnet.backbone.load_state_dict(pretrained.state_dict())
+
+
+def check_output_dir(arguments: PatchNetTrainingArguments) -> None:
+    """
+    Refuses to train over another run by accident.
+
+    Raises:
+        InputError: the folder holds a model or checkpoints and neither resuming nor overwriting was asked for.
+    """
+    folder = Path(arguments.output_dir)
+    if folder.is_file():
+        raise InputError(f"output_dir {folder} is a file")
+    held = [folder / "config.json", *folder.glob("checkpoint-*")]
+    if any(path.exists() for path in held) and not arguments.overwrite and not arguments.resume_from_checkpoint:
+        raise InputError(
+            f"{folder} already holds a run; choose another --output_dir, go on with --resume_from_checkpoint true, "
+            "or replace it with --overwrite true"
+        )
+
+
+def training_summary(trainer: PatchNetTrainer, training: Dataset, sets: dict[str, Dataset]) -> str:
+    """What is about to be trained, on what and where, in a few lines."""
+    config, args = trainer.model.config, trainer.args
+    parameters = sum(parameter.numel() for parameter in trainer.model.parameters())
+    precision = "bfloat16" if args.bf16 else "float16" if args.fp16 else "float32"
+    batch = args.train_batch_size * args.world_size * args.gradient_accumulation_steps
+    evaluated = ", ".join(f"{name} {len(part)}" for name, part in sets.items()) or "none"
+    return "\n".join(
+        [
+            f"model       {config.backbone}, {parameters / 1e6:.1f} M parameters, {trainer.args.device}, {precision}",
+            f"training    {len(training)} captures, batch {batch}, {args.num_train_epochs:g} epochs",
+            f"evaluation  {evaluated}",
+            f"patch types {', '.join(config.patch_types)} (live: {', '.join(config.live_patch_types)})",
+        ]
+    )
+
+
+def train(model: ModelArguments, data: DataArguments, arguments: PatchNetTrainingArguments) -> dict[str, float]:
+    """
+    Trains, evaluates every set with the best checkpoint, and leaves a model that loads by `from_pretrained`.
+
+    `output_dir` then holds the model and its image processor, `metrics.json` and the Trainer's logs.
+
+    Args:
+        model: network and loss.
+        data: captures and recipe.
+        arguments: of the training.
+
+    Returns:
+        All metrics, named as the Trainer logs them (`eval_{set}_acer`, `eval_total_acer` ...).
+
+    Raises:
+        InputError: something given can't be used; nothing has been written then.
+    """
+    training, sets = load_training_and_evaluation_sets(data.dataset, data.train, data.eval)
+    patch_types, live = patch_types_of(training)
+    check_output_dir(arguments)
+    processor = build_processor(data)
+    if arguments.device.type == "cpu":
+        torch.set_num_threads(arguments.cpu_threads or cores_of_a_process())
+    set_seed(arguments.seed)
+    network = build_model(model, data.patch_size, patch_types, live)
+    if not sets:
+        arguments = without_evaluation(arguments)
+    trainer = PatchNetTrainer(
+        model=network, args=arguments, train_dataset=training, eval_dataset=sets or None, processing_class=processor
+    )
+    for callback in (ProgressCallback, PrinterCallback):
+        trainer.remove_callback(callback)
+    if not arguments.disable_tqdm:
+        trainer.add_callback(ConsoleCallback())
+    if trainer.is_world_process_zero():
+        print(training_summary(trainer, training, sets))
+    metrics = dict(trainer.train(resume_from_checkpoint=resume_choice(arguments.resume_from_checkpoint)).metrics)
+    if sets:
+        metrics.update(trainer.evaluate())
+    trainer.save_model()
+    if trainer.is_world_process_zero():
+        write_json(Path(arguments.output_dir) / "metrics.json", metrics)
+        if sets:
+            rows = [*sets, POOLED] if len(sets) > 1 else [*sets]
+            print("\n" + metrics_table(metrics, rows) + "\n")
+        print(f"model and metrics.json are in {arguments.output_dir}")
+        print(f"next: python scripts/predict.py --model {arguments.output_dir} IMAGE...")
+    return metrics
+
+
+def without_evaluation(arguments: PatchNetTrainingArguments) -> PatchNetTrainingArguments:
+    """The same arguments for a run that has nothing to evaluate on: no best checkpoint can be chosen."""
+    arguments.eval_strategy = type(arguments.eval_strategy)("no")
+    arguments.load_best_model_at_end = False
+    arguments.metric_for_best_model = None
+    return arguments
+
+
+def read_metrics(folder: str | Path) -> dict:
+    """The `metrics.json` of a finished run."""
+    return json.loads((Path(folder) / "metrics.json").read_text(encoding="utf-8"))

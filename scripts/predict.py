@@ -1,0 +1,51 @@
+"""Says for each face image how likely it is live, and which of its patches say so."""
+
+import json
+import sys
+from pathlib import Path
+
+from patchnet_hf.command_line import EXIT_BAD_INPUT, CommandParser, run_command
+
+EXAMPLES = """examples:
+  python scripts/predict.py --model outputs/demo face1.jpg face2.jpg
+  python scripts/predict.py --model outputs/demo faces/*.jpg --json scores.json --picture patches.png
+"""
+
+
+def main():
+    parser = CommandParser(prog="predict.py", description=__doc__, epilog=EXAMPLES)
+    parser.add_argument("images", metavar="IMAGE", nargs="+", help="image files, each a face crop")
+    parser.add_argument("--model", required=True, help="folder of a trained model")
+    parser.add_argument("--json", metavar="FILE", help="also write the scores as JSON")
+    parser.add_argument("--picture", metavar="FILE", help="also draw the patches with their scores (.png, .pdf, .svg)")
+    parser.add_argument("--batch_size", type=int, default=8, help="images in one pass (default: 8)")
+    arguments = parser.parse_args()
+
+    # Imported only now, so that --help and a wrong option answer at once.
+    from tqdm import tqdm
+
+    from patchnet_hf.inference.pictures import draw_patch_scores
+    from patchnet_hf.inference.scoring import load_model, score_files
+    from patchnet_hf.training.report import text_table
+
+    model, processor = load_model(arguments.model)
+    scored = score_files(model, processor, arguments.images, arguments.batch_size)
+    scores = list(tqdm(scored, total=len(arguments.images), desc="scoring", unit="image", leave=False))
+    usable = [score for score in scores if score.error is None]
+    if usable:
+        rows = [[str(score.path), score.verdict, f"{score.probability:.4f}"] for score in usable]
+        print(text_table(["image", "verdict", "P(live)"], rows))
+    for score in scores:
+        if score.error is not None:
+            print(f"predict.py: error: {score.path}: {score.error}", file=sys.stderr)
+    if arguments.json:
+        text = json.dumps([score.as_json() for score in scores], indent=2)
+        Path(arguments.json).write_text(text + "\n", encoding="utf-8")
+    if arguments.picture and usable:
+        draw_patch_scores(usable, arguments.picture)
+        print(f"picture: {arguments.picture}")
+    return EXIT_BAD_INPUT if len(usable) < len(scores) else 0
+
+
+if __name__ == "__main__":
+    run_command(main)
