@@ -1,4 +1,5 @@
 import csv
+import io
 import subprocess
 import sys
 from collections import Counter
@@ -7,13 +8,15 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from patchnet_hf.data.simulation import SPLITS, plan_split, render_capture, write_demo_dataset
-from patchnet_hf.data.simulation.camera import Camera, demosaic, mosaic, quantisation_tables
-from patchnet_hf.data.simulation.presentation import clustered_dots, subpixel_tile
+from patchnet_hf.data.simulation.camera import capture, demosaic, mosaic, quantisation_tables
+from patchnet_hf.data.simulation.equipment import CAMERAS
+from patchnet_hf.data.simulation.presentation import Presentation, clustered_dots, subpixel_tile
 from patchnet_hf.errors import InputError
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "make_demo_data.py"
@@ -93,17 +96,14 @@ def test_pictures_are_rgb_jpegs_of_the_asked_size(size):
     for index in range(4):
         picture = cv2.imdecode(np.frombuffer(render(TRAIN, index, size=size), np.uint8), cv2.IMREAD_UNCHANGED)
         assert picture.shape == (size, size, 3)
-        assert 8 < picture.std() and 10 < picture.mean() < 245
+        assert picture.std() > 8 and 10 < picture.mean() < 245
 
 
 def test_the_devices_use_different_quantisation_tables():
-    from PIL import Image
-
     slopes = {}
     for split, index in ((TRAIN, 0), (TRAIN, 4), (VAL_UNSEEN, 0)):
         plan = plan_split(split, index + 1)[index]
-        path = render(split, index)
-        with Image.open(__import__("io").BytesIO(path)) as image:
+        with Image.open(io.BytesIO(render(split, index))) as image:
             table = np.array(image.quantization[0], float)
         slopes[plan.device] = np.log(np.sort(table)[-8:].mean() / np.sort(table)[:8].mean())
     assert len(slopes) == 3 and len({round(slope, 2) for slope in slopes.values()}) == 3
@@ -114,10 +114,6 @@ def test_the_devices_use_different_quantisation_tables():
 
 def test_quantisation_tables_with_slope_one_are_those_of_libjpeg():
     """Against Pillow's own tables for the same quality, read from a file it wrote."""
-    import io
-
-    from PIL import Image
-
     for quality in (40, 75, 92):
         file = io.BytesIO()
         Image.new("RGB", (16, 16)).save(file, "JPEG", quality=quality)
@@ -132,7 +128,7 @@ def test_a_halftone_screen_prints_about_the_asked_coverage(coverage):
     tone = np.full((300, 300), coverage, np.float32)
     ink = clustered_dots(tone, 7.3, np.deg2rad(15), 0.2, np.random.default_rng(0))
     assert abs(ink.mean() - coverage) < 0.06
-    assert 0 <= ink.min() and ink.max() <= 1
+    assert ink.min() >= 0 and ink.max() <= 1
 
 
 @pytest.mark.parametrize("angle", [0, 15, 45, 75])
@@ -147,7 +143,7 @@ def test_a_halftone_screen_has_the_asked_period_and_angle(angle):
     assert min(abs(direction - angle % 90), 90 - abs(direction - angle % 90)) < 3
 
 
-@pytest.mark.parametrize("layout", ["stripe", "stripe_bgr", "stripe_vertical", "pentile", "chevron"])
+@pytest.mark.parametrize("layout", ["stripe", "stripe_vertical", "pentile", "chevron"])
 def test_a_white_display_is_white_from_afar_and_coloured_close_by(layout):
     tile = subpixel_tile(layout, 0.8)
     assert tile.mean(axis=(0, 1)) == pytest.approx([1, 1, 1], rel=1e-4)
@@ -172,9 +168,6 @@ def test_shot_noise_grows_with_the_square_root_of_the_light():
 
 def test_a_display_finer_than_the_sensor_aliases_into_coarse_moire():
     """A grid with 1.9 sensor pixels a period has no coarse component of its own; sampled by a mosaic it gains one."""
-    from patchnet_hf.data.simulation.camera import capture
-    from patchnet_hf.data.simulation.demo_dataset import CAMERAS
-    from patchnet_hf.data.simulation.presentation import Presentation
 
     def coarse_colour(depth: float) -> float:
         ramp = np.arange(600, dtype=np.float32)
@@ -278,6 +271,7 @@ def test_the_script_prints_a_table_and_what_to_run_next(tmp_path):
     assert (tmp_path / "d" / "val_unseen" / "markup.csv").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments, message",
     [
@@ -292,7 +286,5 @@ def test_the_script_answers_bad_input_with_one_line_and_exit_code_2(tmp_path, ar
     names = {"full": tmp_path / "full", "new": tmp_path / "new"}
     run = run_script(*(argument.format(**names) for argument in arguments))
     assert run.returncode == 2
-    # A progress bar may precede the message on its own line.
-    lines = [line for line in run.stderr.splitlines() if line.strip()]
-    assert message in lines[-1] and "Traceback" not in run.stderr
+    assert len(run.stderr.splitlines()) == 1 and message in run.stderr
     assert not (tmp_path / "new").exists()
