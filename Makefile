@@ -1,0 +1,70 @@
+# make demo   everything from simulated captures to a trained, evaluated and reloaded model
+# make test   the whole test suite, on transformers 4.57
+# make test-transformers5   the core tests on transformers 5, in an overlay of the same environment
+# make lint   format and check
+# Each makes the environment it needs in .venv where there is none; PYTHON says from which Python.
+
+PYTHON ?= python3
+VENV ?= .venv
+VENV5 ?= .venv-transformers5
+PY := $(VENV)/bin/python
+LAUNCH := $(VENV)/bin/accelerate launch --quiet --config_file configs/accelerate/one_process.yaml
+
+CORE := $(VENV)/.installed-core
+DEV := $(VENV)/.installed-dev
+DEV5 := $(VENV5)/.installed
+RUFF := $(VENV)/bin/ruff
+
+.PHONY: demo test test-fast test-transformers5 lint format clean
+.DELETE_ON_ERROR:
+
+demo: $(CORE)
+	$(PY) scripts/make_demo_data.py --output data/demo --overwrite
+	$(PY) scripts/convert_dataset.py --csv data/demo/train data/demo/val_seen data/demo/val_unseen --output data/demo-arrow --overwrite
+	$(LAUNCH) scripts/train.py --config configs/demo.yaml --overwrite true
+	$(PY) scripts/predict.py --model outputs/demo --picture outputs/demo/patches.png --json outputs/demo/predictions.json \
+	  $$($(PY) scripts/make_demo_data.py --list data/demo)
+
+test: $(DEV)
+	HF_HUB_OFFLINE=1 $(PY) -m pytest
+
+# Without the tests that train or launch processes.
+test-fast: $(DEV)
+	HF_HUB_OFFLINE=1 $(PY) -m pytest -m "not slow"
+
+# optimum-onnx ends at transformers 4.57, so the tests of `export` stay out.
+test-transformers5: $(DEV5)
+	HF_HUB_OFFLINE=1 $(VENV5)/bin/python -m pytest --ignore=tests/export
+
+lint: $(RUFF)
+	$(RUFF) format --check .
+	$(RUFF) check .
+
+format: $(RUFF)
+	$(RUFF) format .
+	$(RUFF) check --fix .
+
+clean:
+	rm -rf $(VENV) $(VENV5) data outputs build dist *.egg-info
+
+$(PY):
+	$(PYTHON) -m venv $(VENV)
+
+$(CORE): setup.cfg pyproject.toml | $(PY)
+	$(PY) -m pip install --quiet --editable .
+	touch $@
+
+$(DEV): setup.cfg pyproject.toml | $(PY)
+	$(PY) -m pip install --quiet --editable '.[onnx,dev]'
+	touch $@ $(CORE)
+
+$(RUFF): | $(PY)
+	$(PY) -m pip install --quiet 'ruff>=0.12,<0.16'
+
+# An overlay: transformers 5 and what it needs on top of all else in $(VENV), so that torch isn't installed twice.
+$(DEV5): $(DEV)
+	$(PYTHON) -m venv $(VENV5)
+	$(PY) -c "import site; print(site.getsitepackages()[0])" > "$$($(VENV5)/bin/python -c 'import site; print(site.getsitepackages()[0])')/base.pth"
+	$(VENV5)/bin/python -m pip install --quiet --no-warn-conflicts 'transformers>=5,<6' 'huggingface_hub>=1,<3' 'datasets>=5.2,<6'
+	$(VENV5)/bin/python -m pip install --quiet --no-deps --editable .
+	touch $@

@@ -1,0 +1,146 @@
+"""Views: non-distorted patches to train on, the grid to evaluate on, and their collation."""
+
+import io
+
+import datasets
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from patchnet_hf import PatchNetImageProcessor
+from patchnet_hf.data.collation import ViewCollator
+from patchnet_hf.data.schema import capture_features
+from patchnet_hf.data.views import EvaluationViews, TrainingViews, random_patch
+
+PATCH_TYPES = ["phone/live", "phone/print", "tablet/live"]
+
+
+def png(pixels: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def unique_pixels(height: int, width: int, first: int = 0) -> np.ndarray:
+    """An image in which every pixel has a colour of its own."""
+    numbers = first + np.arange(height * width).reshape(height, width)
+    return np.stack([numbers % 256, numbers // 256 % 256, numbers // 65536], axis=-1).astype(np.uint8)
+
+
+@pytest.fixture
+def captures():
+    images = [unique_pixels(60, 80), unique_pixels(60, 80, 5000), unique_pixels(20, 30, 10000)]
+    columns = {
+        "image": [{"bytes": png(image), "path": None} for image in images],
+        "label": [1, 0, 1],
+        "patch_type": [0, 1, 2],
+        "attack_type": ["bonafide", "print", "bonafide"],
+        "source": ["test"] * 3,
+        **{name: [None] * 3 for name in ("subject", "session", "video", "device")},
+        "face_box": [None, [20, 10, 40, 40], None],
+    }
+    return datasets.Dataset.from_dict(columns, features=capture_features(PATCH_TYPES)), images
+
+
+def numbers_of(patch: np.ndarray) -> np.ndarray:
+    return patch.astype(int) @ [1, 256, 65536]
+
+
+def test_a_random_patch_is_an_undistorted_piece_of_the_capture():
+    image = unique_pixels(50, 70)
+    seen = set()
+    for seed in range(200):
+        numbers = numbers_of(random_patch(image, 16, np.random.default_rng(seed)))
+        steps = {tuple(np.unique(np.diff(numbers, axis=axis))) for axis in (0, 1)}
+        # Neighbours in the patch are neighbours in the capture: along a row (1 apart) or a column (70 apart).
+        assert steps in ({(1,), (70,)}, {(-1,), (70,)}, {(1,), (-70,)}, {(-1,), (-70,)})
+        seen.add((int(np.diff(numbers, axis=1)[0, 0]), int(np.diff(numbers, axis=0)[0, 0])))
+    assert len(seen) == 8, "every flip and every turn occurs"
+
+
+def test_random_patches_reach_every_corner():
+    image = unique_pixels(20, 20)
+    corners = {0, 19, 380, 399}
+    reached = set()
+    for seed in range(400):
+        reached |= corners & set(numbers_of(random_patch(image, 16, np.random.default_rng(seed))).ravel().tolist())
+    assert reached == corners
+
+
+def test_training_takes_two_different_views_of_the_same_capture(captures):
+    dataset, images = captures
+    views = TrainingViews(dataset, PatchNetImageProcessor(patch_size=16), PATCH_TYPES)
+    item = views[0]
+    assert item["pixel_values"].shape == (2, 16, 16, 3) and item["pixel_values"].dtype == np.uint8
+    assert not np.array_equal(*item["pixel_values"])
+    of_capture = set(numbers_of(images[0]).ravel().tolist())
+    assert set(numbers_of(item["pixel_values"]).ravel().tolist()) <= of_capture
+
+
+def test_views_depend_on_seed_epoch_and_capture_alone(captures):
+    dataset, _ = captures
+    processor = PatchNetImageProcessor(patch_size=16)
+    first, second = (TrainingViews(dataset, processor, PATCH_TYPES, seed=3) for _ in range(2))
+    second[1], second[2]  # what was drawn before makes no difference
+    np.testing.assert_array_equal(first[0]["pixel_values"], second[0]["pixel_values"])
+    second.set_epoch(1)
+    assert not np.array_equal(first[0]["pixel_values"], second[0]["pixel_values"])
+    other_seed = TrainingViews(dataset, processor, PATCH_TYPES, seed=4)
+    assert not np.array_equal(first[0]["pixel_values"], other_seed[0]["pixel_values"])
+
+
+def test_labels_are_positions_in_the_models_patch_types_not_in_the_datasets(captures):
+    dataset, _ = captures
+    views = TrainingViews(dataset, PatchNetImageProcessor(patch_size=16), ["tablet/live", "phone/print", "phone/live"])
+    assert [views[index]["labels"] for index in range(3)] == [2, 1, 0]
+
+
+def test_a_patch_type_that_the_model_lacks_is_named(captures):
+    dataset, _ = captures
+    with pytest.raises(ValueError, match="phone/print"):
+        TrainingViews(dataset, PatchNetImageProcessor(patch_size=16), ["phone/live", "tablet/live"])
+
+
+def test_training_views_come_from_the_grown_face_box(captures):
+    dataset, images = captures
+    views = TrainingViews(dataset, PatchNetImageProcessor(patch_size=16, face_expand=1.1), PATCH_TYPES)
+    inside = set(numbers_of(images[1][8:52, 18:62]).ravel().tolist())
+    for epoch in range(30):
+        views.set_epoch(epoch)
+        assert set(numbers_of(views[1]["pixel_values"]).ravel().tolist()) <= inside
+
+
+def test_a_capture_smaller_than_a_patch_is_mirrored(captures):
+    dataset, images = captures
+    item = TrainingViews(dataset, PatchNetImageProcessor(patch_size=32), PATCH_TYPES)[2]
+    assert item["pixel_values"].shape == (2, 32, 32, 3)
+    assert set(numbers_of(item["pixel_values"]).ravel().tolist()) <= set(numbers_of(images[2]).ravel().tolist())
+
+
+def test_the_resize_recipe_crops_the_resized_face_without_turning_it(captures):
+    dataset, _ = captures
+    item = TrainingViews(dataset, PatchNetImageProcessor(mode="resize", patch_size=40, resize_size=48), PATCH_TYPES)[0]
+    assert item["pixel_values"].shape == (2, 40, 40, 3)
+    rows_grow = [numbers_of(view).mean(1) for view in item["pixel_values"]]
+    assert all(np.all(np.diff(rows) > 0) for rows in rows_grow)
+
+
+def test_evaluation_takes_the_processors_grid_in_the_datasets_order(captures):
+    dataset, images = captures
+    processor = PatchNetImageProcessor(patch_size=16, grid=3)
+    views = EvaluationViews(dataset, processor)
+    assert views.labels.tolist() == [1, 0, 1] and views.attack_types == ["bonafide", "print", "bonafide"]
+    np.testing.assert_array_equal(views[1]["pixel_values"], processor.views(images[1], [20, 10, 40, 40]))
+
+
+def test_collation_gives_normalised_channels_first_tensors_in_channels_last_memory(captures):
+    dataset, _ = captures
+    processor = PatchNetImageProcessor(patch_size=16)
+    views = TrainingViews(dataset, processor, PATCH_TYPES)
+    batch = ViewCollator(processor)([views[0], views[1]])
+    assert batch["pixel_values"].shape == (2, 2, 3, 16, 16) and batch["labels"].tolist() == [0, 1]
+    flat = batch["pixel_values"].flatten(0, 1)
+    assert flat.is_contiguous(memory_format=torch.channels_last)
+    expected = (views[0]["pixel_values"][0] / 255 - processor.image_mean) / processor.image_std
+    np.testing.assert_allclose(batch["pixel_values"][0, 0], expected.transpose(2, 0, 1), atol=1e-5)
