@@ -23,7 +23,7 @@ demo: $(CORE)
 	$(PY) scripts/convert_dataset.py --csv data/demo/train data/demo/val_seen data/demo/val_unseen --output data/demo-arrow --overwrite
 	$(LAUNCH) scripts/train.py --config configs/demo.yaml --overwrite true
 	$(PY) scripts/predict.py --model outputs/demo --picture outputs/demo/patches.png --json outputs/demo/predictions.json \
-	  $$($(PY) scripts/make_demo_data.py --list data/demo)
+	  data/demo/val_seen/images/0000[0-3]_*.jpg data/demo/val_unseen/images/0000[0-3]_*.jpg data/demo/val_unseen/images/0002[4-7]_*.jpg
 
 test: $(DEV)
 	HF_HUB_OFFLINE=1 $(PY) -m pytest

@@ -49,7 +49,7 @@ def main() -> None:
     print(summary_table(splits))
     print(f"\n{sum(counts.values())} images in {seconds:.1f} s: {arguments.output}")
     folders = " ".join(f"{arguments.output}/{split}" for split in splits)
-    print(f"Next: python scripts/convert_dataset.py --csv {folders} --output {arguments.output}-arrow")
+    print(f"next: python scripts/convert_dataset.py --csv {folders} --output {arguments.output}-arrow")
 
 
 if __name__ == "__main__":

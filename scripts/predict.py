@@ -12,13 +12,13 @@ EXAMPLES = """examples:
 """
 
 
-def main():
+def main() -> int:
     parser = CommandParser(prog="predict.py", description=__doc__, epilog=EXAMPLES)
     parser.add_argument("images", metavar="IMAGE", nargs="+", help="image files, each a face crop")
     parser.add_argument("--model", required=True, help="folder of a trained model")
     parser.add_argument("--json", metavar="FILE", help="also write the scores as JSON")
     parser.add_argument("--picture", metavar="FILE", help="also draw the patches with their scores (.png, .pdf, .svg)")
-    parser.add_argument("--batch_size", type=int, default=8, help="images in one pass (default: 8)")
+    parser.add_argument("--batch-size", type=int, default=8, help="images in one pass (default: 8)")
     arguments = parser.parse_args()
 
     # Imported only now, so that --help and a wrong option answer at once.
@@ -26,7 +26,7 @@ def main():
 
     from patchnet_hf.inference.pictures import draw_patch_scores
     from patchnet_hf.inference.scoring import load_model, score_files
-    from patchnet_hf.training.report import text_table
+    from patchnet_hf.text_table import text_table
 
     model, processor = load_model(arguments.model)
     scored = score_files(model, processor, arguments.images, arguments.batch_size)
@@ -34,7 +34,7 @@ def main():
     usable = [score for score in scores if score.error is None]
     if usable:
         rows = [[str(score.path), score.verdict, f"{score.probability:.4f}"] for score in usable]
-        print(text_table(["image", "verdict", "P(live)"], rows))
+        print(text_table(["image", "verdict", "P(live)"], rows, left=(0, 1)))
     for score in scores:
         if score.error is not None:
             print(f"predict.py: error: {score.path}: {score.error}", file=sys.stderr)

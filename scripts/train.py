@@ -1,4 +1,8 @@
-"""Trains PatchNet from a YAML file and command-line options."""
+"""Trains PatchNet from a YAML file and command-line options, and reports every evaluation set.
+
+Under --output_dir appear the model with its image processor (`from_pretrained` loads it), metrics.json, checkpoints
+and TensorBoard logs. On the command line every option of the YAML file can be given again, and wins.
+"""
 
 from patchnet_hf.command_line import run_command
 from patchnet_hf.training.arguments import DataArguments, ModelArguments, PatchNetTrainingArguments
@@ -11,7 +15,7 @@ EXAMPLES = """examples:
 """
 
 
-def main():
+def main() -> None:
     parser = RunParser(
         (ModelArguments, DataArguments, PatchNetTrainingArguments),
         prog="train.py",

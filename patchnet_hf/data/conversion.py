@@ -19,6 +19,7 @@ import pyarrow as pa
 from tqdm import tqdm
 
 from ..errors import InputError
+from ..text_table import text_table
 from .csv_files import BadRow, CaptureRow, CsvFile, CsvLayout, find_csv_files, read_layout, read_rows
 from .decoding import decode_image, quiet_opencv, turbojpeg_is_available
 from .schema import LABELS, LIVE, capture_features
@@ -62,18 +63,9 @@ class ConversionSummary:
     def table(self) -> str:
         """The counts as text, one line for each split and one for their total."""
         header = ("split", "images", "live", "attacks", "rejected", "attack types", "sources")
-        rows = [header]
-        rows += [_table_row(name, split) for name, split in self.splits.items()]
+        rows = [_table_row(name, split) for name, split in self.splits.items()]
         rows.append(_table_row("total", _total(self.splits.values())))
-        widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
-        lines = []
-        for row in rows:
-            cells = [
-                cell.rjust(width) if 1 <= column <= 4 else cell.ljust(width)
-                for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-            ]
-            lines.append("  ".join(cells).rstrip())
-        return "\n".join(lines)
+        return text_table(header, rows, left=(0, 5, 6))
 
 
 def convert_csv(

@@ -5,6 +5,8 @@ import math
 import os
 from pathlib import Path
 
+from ..text_table import text_table
+
 COLUMNS = (
     ("images", "images", "{:d}"),
     ("acer", "ACER %", None),
@@ -56,23 +58,6 @@ def metrics_table(metrics: dict, sets: list[str]) -> str:
         cells += [percent(of_type.get(kind, math.nan)) for kind in types]
         rows.append(cells)
     return text_table(header, rows)
-
-
-def text_table(header: list[str], rows: list[list[str]]) -> str:
-    """Left-aligned first column, right-aligned others, a rule under the header.
-
-    >>> print(text_table(["set", "n"], [["a", "10"]]))
-    set   n
-    ---  --
-    a    10
-    """
-    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
-
-    def line(cells):
-        first = cells[0].ljust(widths[0])
-        return "  ".join([first, *(cell.rjust(width) for cell, width in zip(cells[1:], widths[1:], strict=True))])
-
-    return "\n".join([line(header), "  ".join("-" * width for width in widths), *(line(row) for row in rows)])
 
 
 def write_json(path: Path, values: dict) -> None:

@@ -392,7 +392,7 @@ def test_the_summary_counts_each_split_and_stands_beside_the_data(folder, output
     }
     assert written["ignored_columns"] == {str(folder / f"{name}.csv"): ["colour"] for name in ("train", "val")}
     lines = [line.split() for line in summary.table().splitlines()]
-    assert lines[1][:5] == ["train", "2", "0", "2", "0"]
+    assert lines[2][:5] == ["train", "2", "0", "2", "0"]
     assert lines[-1] == ["total", "4", "1", "3", "1", "mask", "1,", "print", "2", "a", "1,", "b", "3"]
 
 

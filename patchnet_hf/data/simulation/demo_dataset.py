@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 
 from ...errors import InputError
+from ...text_table import text_table
 from .camera import capture, decode_jpeg
 from .equipment import CAMERAS, PRINTERS, SCREENS, SOURCE_CAMERA
 from .presentation import Presentation, present_live, present_print, present_replay
@@ -73,12 +74,13 @@ def plan_split(split: Split, count: int) -> list[Capture]:
         device = split.devices[group % len(split.devices)]
         media = {None: ("live",), "print": split.printers, "replay": split.screens}[attack]
         subject = f"{split.name}_{index // PER_SUBJECT:04d}"
+        material = media[(group // len(split.devices)) % len(media)]
         captures.append(
             Capture(
-                image_name=f"images/{index:05d}.jpg",
+                image_name=f"images/{index:05d}_{material}.jpg",
                 label=int(attack is None),
                 device=device,
-                material=media[(group // len(split.devices)) % len(media)],
+                material=material,
                 attack_type=attack or "bonafide",
                 source="demo",
                 subject=subject,
@@ -115,20 +117,14 @@ def photograph_for_attack(person: Person, size: int, rng: np.random.Generator) -
 
 def summary_table(splits: dict[str, list[Capture]]) -> str:
     """What each split holds, as text: images, live, attacks by type, subjects, devices."""
-    rows = [("split", "images", "live", "print", "replay", "subjects", "devices")]
+    header = ("split", "images", "live", "print", "replay", "subjects", "devices")
+    rows = []
     for name, captures in splits.items():
         kinds = Counter(row.attack_type for row in captures)
         people, devices = {row.subject for row in captures}, {row.device for row in captures}
         counts = (len(captures), kinds["bonafide"], kinds["print"], kinds["replay"], len(people))
         rows.append((name, *map(str, counts), ", ".join(sorted(devices))))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(
-            cell.ljust(width) if place in (0, 6) else cell.rjust(width)
-            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    )
+    return text_table(header, rows, left=(0, 6))
 
 
 @contextmanager

@@ -1,0 +1,28 @@
+"""Tables as plain text."""
+
+from collections.abc import Collection, Sequence
+
+
+def text_table(header: Sequence[str], rows: Sequence[Sequence[str]], left: Collection[int] = (0,)) -> str:
+    """
+    A table with a rule under its header; columns are right-aligned but for those in `left`.
+
+    Args:
+        header: names of the columns.
+        rows: cells as text, as many in each row as in the header.
+        left: numbers of the left-aligned columns.
+
+    >>> print(text_table(["set", "images"], [["val", "80"]]))
+    set  images
+    ---  ------
+    val      80
+    """
+    widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
+    lines = [header, ["-" * width for width in widths], *rows]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if column in left else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    )

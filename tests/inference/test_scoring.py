@@ -1,0 +1,83 @@
+"""Scoring image files with a saved model, and the picture of the scores."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from patchnet_hf import PatchNetConfig, PatchNetForImageClassification, PatchNetImageProcessor
+from patchnet_hf.errors import InputError
+from patchnet_hf.inference.pictures import GAP, draw_patch_scores, patch_sheet
+from patchnet_hf.inference.scoring import load_model, score_files
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("model")
+    torch.manual_seed(0)
+    PatchNetForImageClassification(PatchNetConfig(decision_threshold=0.6)).save_pretrained(folder)
+    PatchNetImageProcessor(patch_size=32, grid=2).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def files(tmp_path):
+    random = np.random.default_rng(0)
+    paths = [tmp_path / f"{index}.png" for index in range(3)]
+    for index, path in enumerate(paths):
+        pixels = (random.integers(0, 256, (80, 70, 3)) // (index + 1)).astype(np.uint8)
+        Image.fromarray(pixels).save(path)
+    return paths
+
+
+@torch.no_grad()
+def test_scores_equal_processor_and_model_image_by_image(folder, files):
+    model, processor = load_model(str(folder))
+    for path, score in zip(files, score_files(model, processor, files, batch_size=2), strict=True):
+        logits = model(**processor(Image.open(path), return_tensors="pt")).logits.double()[0]
+        assert score.path == path
+        assert score.log_odds == pytest.approx((logits[1] - logits[0]).item(), abs=1e-4)
+        assert score.probability == pytest.approx(logits.softmax(-1)[1].item(), abs=1e-5)
+        assert score.verdict == ("live" if score.probability >= 0.6 else "spoof")
+        assert np.mean(score.patch_probabilities) == pytest.approx(score.probability, abs=1e-5)
+
+
+def test_a_file_that_cannot_be_read_is_one_result_and_the_rest_goes_on(folder, files, tmp_path):
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"no picture")
+    model, processor = load_model(str(folder))
+    scores = list(score_files(model, processor, [files[0], broken, tmp_path / "gone.jpg", files[1]]))
+    assert [score.error is None for score in scores] == [True, False, False, True]
+    assert "No such file" in scores[2].error and "not an image" in scores[1].error
+    assert scores[1].as_json() == {"file": str(broken), "error": scores[1].error}
+
+
+def test_the_same_file_twice_is_scored_twice(folder, files):
+    model, processor = load_model(str(folder))
+    first, second = score_files(model, processor, [files[0], files[0]])
+    assert first.log_odds == second.log_odds
+
+
+@pytest.mark.parametrize("content", [None, "{}", "no json"])
+def test_a_folder_without_a_model_is_said_in_one_line(tmp_path, content):
+    if content is not None:
+        (tmp_path / "config.json").write_text(content)
+    with pytest.raises(InputError) as error:
+        load_model(str(tmp_path))
+    assert str(tmp_path) in str(error.value) and "\n" not in str(error.value)
+
+
+def test_the_sheet_shows_every_patch_in_its_place():
+    views = np.random.default_rng(0).integers(0, 255, (4, 8, 8, 3), dtype=np.uint8)
+    sheet, corners = patch_sheet(views)
+    assert sheet.shape == (16 + 3 * GAP, 16 + 3 * GAP, 3)
+    for view, (top, left) in zip(views, corners, strict=True):
+        np.testing.assert_array_equal(sheet[top : top + 8, left : left + 8], view)
+    assert (sheet[:GAP] == 255).all()
+
+
+def test_the_picture_is_written_and_not_blank(folder, files, tmp_path):
+    model, processor = load_model(str(folder))
+    draw_patch_scores(list(score_files(model, processor, files)), tmp_path / "patches.png")
+    picture = np.asarray(Image.open(tmp_path / "patches.png").convert("L"))
+    assert picture.shape[1] > 900 and picture.std() > 20

@@ -1,0 +1,204 @@
+"""The Trainer: metrics by set and pooled, their order and names, the best checkpoint, and learning itself."""
+
+import json
+
+import datasets
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import roc_auc_score
+
+from patchnet_hf import PatchNetConfig, PatchNetForImageClassification, PatchNetImageProcessor
+from patchnet_hf.data.schema import capture_features
+from patchnet_hf.errors import InputError
+from patchnet_hf.training.arguments import DataArguments, ModelArguments, PatchNetTrainingArguments
+from patchnet_hf.training.run import build_model, load_pretrained_backbone, train
+from patchnet_hf.training.trainer import PatchNetTrainer
+
+PATCH_TYPES = ["phone/live", "phone/print", "phone/replay"]
+ATTACKS = ["bonafide", "print", "replay"]
+
+
+def captures(count: int, seed: int) -> datasets.Dataset:
+    """Three patch types with textures that a network tells apart quickly: noise, stripes along x, stripes along y."""
+    import cv2
+
+    random = np.random.default_rng(seed)
+    kinds = np.arange(count) % 3
+    images = []
+    for kind in kinds:
+        image = random.normal(128, 20, (48, 48, 3))
+        stripes = 25 * (np.arange(48) % 4 < 2)
+        image += [0, stripes[None, :, None], stripes[:, None, None] * 2 - 25][kind]
+        images.append({"bytes": cv2.imencode(".png", image.clip(0, 255).astype(np.uint8))[1].tobytes(), "path": None})
+    columns = {
+        "image": images,
+        "label": [int(kind == 0) for kind in kinds],
+        "patch_type": kinds.tolist(),
+        "attack_type": [ATTACKS[kind] for kind in kinds],
+        "source": ["test"] * count,
+        **{name: [None] * count for name in ("subject", "session", "video", "device", "face_box")},
+    }
+    return datasets.Dataset.from_dict(columns, features=capture_features(PATCH_TYPES))
+
+
+def small_trainer(folder, train_count=24, epochs=1, **options) -> PatchNetTrainer:
+    torch.manual_seed(0)
+    config = PatchNetConfig(patch_types=PATCH_TYPES, live_patch_types=["phone/live"], image_size=32)
+    arguments = PatchNetTrainingArguments(
+        output_dir=str(folder),
+        num_train_epochs=epochs,
+        report_to="none",
+        per_device_train_batch_size=8,
+        per_device_eval_batch_size=5,
+        disable_tqdm=True,
+        learning_rate=1e-3,
+        precision="float32",
+        use_cpu=True,
+        **options,
+    )
+    return PatchNetTrainer(
+        model=PatchNetForImageClassification(config),
+        args=arguments,
+        train_dataset=captures(train_count, 0),
+        eval_dataset={"near": captures(13, 1), "far": captures(8, 2)},
+        processing_class=PatchNetImageProcessor(patch_size=32, grid=2),
+    )
+
+
+@pytest.fixture(scope="module")
+def evaluated(tmp_path_factory):
+    trainer = small_trainer(tmp_path_factory.mktemp("run"))
+    return trainer, trainer.evaluate()
+
+
+def test_every_set_is_reported_under_its_name_and_all_are_pooled_as_total(evaluated):
+    _, metrics = evaluated
+    for name, images in (("near", 13), ("far", 8), ("total", 21)):
+        assert metrics[f"eval_{name}_images"] == images
+        for number in ("acer", "apcer", "bpcer", "eer", "auc", "loss", "apcer_type_print", "apcer_type_replay"):
+            assert f"eval_{name}_{number}" in metrics
+
+
+def test_scores_stand_in_the_order_of_the_set_and_pooling_is_over_captures(evaluated):
+    trainer, metrics = evaluated
+    processor = trainer.processing_class
+    far = captures(8, 2)
+    with torch.no_grad():
+        logits = trainer.model.eval()(**processor(list(far["image"]), return_tensors="pt")).logits
+    scored = trainer.scored["eval_far"]
+    np.testing.assert_allclose(scored.scores, (logits[:, 1] - logits[:, 0]).numpy(), atol=1e-4)
+    assert scored.labels.tolist() == far["label"] and scored.attack_types == far["attack_type"]
+    near = trainer.scored["eval_near"]
+    scores, labels = np.concatenate([near.scores, scored.scores]), np.concatenate([near.labels, scored.labels])
+    assert metrics["eval_total_auc"] == pytest.approx(roc_auc_score(labels, scores))
+    accepted = scores >= 0
+    kinds = np.array(near.attack_types + scored.attack_types)
+    worst = max(accepted[kinds == kind].mean() for kind in ("print", "replay"))
+    rejected = (~accepted[labels == 1]).mean()
+    assert metrics["eval_total_acer"] == pytest.approx((worst + rejected) / 2)
+
+
+def test_the_loss_of_a_set_is_the_log_loss_of_its_live_probability(evaluated):
+    trainer, metrics = evaluated
+    near = trainer.scored["eval_near"]
+    expected = np.mean(np.logaddexp(0, np.where(near.labels == 1, -near.scores, near.scores)))
+    assert metrics["eval_near_loss"] == pytest.approx(expected)
+
+
+def test_a_single_set_is_reported_without_a_name(evaluated):
+    trainer, _ = evaluated
+    metrics = trainer.evaluate(captures(6, 3))
+    assert metrics["eval_images"] == 6 and "eval_total_acer" not in metrics
+
+
+def test_a_set_called_total_is_refused(tmp_path):
+    trainer = small_trainer(tmp_path)
+    with pytest.raises(InputError, match="total"):
+        PatchNetTrainer(
+            trainer.model, trainer.args, eval_dataset={"total": 0}, processing_class=PatchNetImageProcessor()
+        )
+
+
+@pytest.mark.slow
+def test_a_network_learns_and_the_best_checkpoint_is_the_one_with_the_lowest_total_acer(tmp_path):
+    trainer = small_trainer(tmp_path, train_count=96, epochs=6, eval_strategy="epoch", logging_steps=4)
+    trainer.train()
+    history = [log["eval_total_acer"] for log in trainer.state.log_history if "eval_total_acer" in log]
+    assert len(history) == 6
+    assert trainer.state.best_metric == min(history)
+    final = trainer.evaluate()
+    assert final["eval_total_acer"] == pytest.approx(min(history), abs=1e-9)
+    assert final["eval_total_auc"] > 0.95
+    assert min(history) < 0.2
+
+
+@pytest.mark.slow
+def test_views_of_an_epoch_differ_from_those_of_the_next(tmp_path):
+    trainer = small_trainer(tmp_path, epochs=2, eval_strategy="no", load_best_model_at_end=False, save_strategy="no")
+    epochs = []
+    original = trainer.train_dataset.set_epoch
+
+    def record(epoch):
+        epochs.append(epoch)
+        original(epoch)
+
+    trainer.train_dataset.set_epoch = record
+    trainer.train()
+    assert sorted(set(epochs)) == [0, 1]
+
+
+@pytest.fixture
+def dataset_folder(tmp_path):
+    folder = tmp_path / "data"
+    datasets.DatasetDict({"train": captures(24, 0), "val": captures(9, 1)}).save_to_disk(folder)
+    return folder
+
+
+def arguments_of(tmp_path, dataset_folder, model=None, data=None, **options):
+    defaults = {"num_train_epochs": 1, "report_to": "none", "use_cpu": True, "disable_tqdm": True}
+    return (
+        ModelArguments(**(model or {})),
+        DataArguments(**{"dataset": str(dataset_folder), "patch_size": 32, "grid": 1, **(data or {})}),
+        PatchNetTrainingArguments(output_dir=str(tmp_path / "out"), **{**defaults, **options}),
+    )
+
+
+@pytest.mark.slow
+def test_a_run_leaves_a_model_metrics_and_nothing_that_is_not_json(tmp_path, dataset_folder, capsys):
+    metrics = train(*arguments_of(tmp_path, dataset_folder))
+    saved = json.loads((tmp_path / "out" / "metrics.json").read_text(), parse_constant=pytest.fail)
+    assert saved["eval_val_acer"] == metrics["eval_val_acer"] and "train_runtime" in saved
+    assert "APCER print %" in capsys.readouterr().out
+    model = PatchNetForImageClassification.from_pretrained(tmp_path / "out")
+    assert model.config.patch_types == PATCH_TYPES and model.config.live_patch_types == ["phone/live"]
+    with pytest.raises(InputError, match="already holds a run"):
+        train(*arguments_of(tmp_path, dataset_folder))
+
+
+@pytest.mark.slow
+def test_a_run_without_evaluation_sets_trains_and_saves(tmp_path, dataset_folder):
+    metrics = train(*arguments_of(tmp_path, None, data={"dataset": None, "train": [f"{dataset_folder}:train"]}))
+    assert "train_loss" in metrics and (tmp_path / "out" / "model.safetensors").is_file()
+
+
+@pytest.mark.parametrize(("label", "message"), [(1, "no attacks"), (0, "no live captures")])
+def test_a_training_set_of_one_class_is_refused_before_anything_is_written(tmp_path, label, message):
+    only = captures(24, 0).filter(lambda row: row["label"] == label)
+    datasets.DatasetDict({"train": only}).save_to_disk(tmp_path / "data")
+    with pytest.raises(InputError, match=message):
+        train(*arguments_of(tmp_path, tmp_path / "data"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_unknown_backbone_is_refused_before_anything_is_written(tmp_path, dataset_folder):
+    with pytest.raises(InputError, match="did you mean resnet18"):
+        train(*arguments_of(tmp_path, dataset_folder, model={"backbone": "resnet_18"}))
+    assert not (tmp_path / "out").exists()
+
+
+def test_pretrained_weights_that_cannot_be_had_are_one_line():
+    network = build_model(ModelArguments(backbone="resnet10t"), 32, PATCH_TYPES, ["phone/live"])
+    with pytest.raises(InputError, match="no pretrained weights for backbone 'resnet10t'") as error:
+        load_pretrained_backbone(network)
+    assert "\n" not in str(error.value)
