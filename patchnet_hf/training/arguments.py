@@ -168,7 +168,7 @@ class PatchNetTrainingArguments(TrainingArguments):
 
 
 def resume_choice(value: str | bool | None) -> str | bool | None:
-    """`resume_from_checkpoint` as the Trainer takes it: "true" and "false" as booleans, a path as it is."""
-    if isinstance(value, str) and value.lower() in ("true", "false"):
+    """`resume_from_checkpoint` as the Trainer takes it: "true", "false" and "no" as booleans, a path as it is."""
+    if isinstance(value, str) and value.lower() in ("true", "false", "no"):
         return value.lower() == "true"
     return value

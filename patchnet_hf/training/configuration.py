@@ -42,7 +42,11 @@ class RunParser(HfArgumentParser, CommandParser):
         outputs = []
         for kind in self.dataclass_types:
             names = [field.name for field in dataclasses.fields(kind) if field.init]
-            outputs.append(kind(**{name: values[name] for name in names}))
+            try:
+                outputs.append(kind(**{name: values[name] for name in names}))
+            except ValueError as error:
+                # transformers checks combinations (strategies, steps, precision) and says what is wrong over lines.
+                raise InputError(" ".join(str(error).split())) from error
         return tuple(outputs)
 
     def _read_yaml(self, path: Path) -> dict:
@@ -82,6 +86,9 @@ class RunParser(HfArgumentParser, CommandParser):
         return self._converted(path, name, value, action)
 
     def _converted(self, path: Path, name: str, value, action):
+        if isinstance(value, bool) and action.type is str:
+            # YAML 1.1 reads a bare `no` as false: `eval_strategy: no` means the strategy of that name.
+            value = "true" if value else "no"
         if action.type is not None and not isinstance(value, (dict, list)):
             try:
                 value = action.type(str(value)) if not isinstance(value, str) else action.type(value)

@@ -106,16 +106,22 @@ def load_pretrained_backbone(network: PatchNetForImageClassification) -> None:
 
 def check_output_dir(arguments: PatchNetTrainingArguments) -> None:
     """
-    Refuses to train over another run by accident.
+    Refuses to train over another run by accident, and to resume from what isn't there.
 
     Raises:
-        InputError: the folder holds a model or checkpoints and neither resuming nor overwriting was asked for.
+        InputError: the folder holds a model or checkpoints and neither resuming nor overwriting was asked for, or
+            there is no checkpoint to resume from.
     """
     folder = Path(arguments.output_dir)
     if folder.is_file():
         raise InputError(f"output_dir {folder} is a file")
+    resume = resume_choice(arguments.resume_from_checkpoint)
+    if resume is True and not any(folder.glob("checkpoint-*")):
+        raise InputError(f"no checkpoint to resume from in {folder}; leave out --resume_from_checkpoint to start anew")
+    if isinstance(resume, str) and not (Path(resume) / "trainer_state.json").is_file():
+        raise InputError(f"{resume} is no checkpoint to resume from (no trainer_state.json)")
     held = [folder / "config.json", *folder.glob("checkpoint-*")]
-    if any(path.exists() for path in held) and not arguments.overwrite and not arguments.resume_from_checkpoint:
+    if any(path.exists() for path in held) and not arguments.overwrite and not resume:
         raise InputError(
             f"{folder} already holds a run; choose another --output_dir, go on with --resume_from_checkpoint true, "
             "or replace it with --overwrite true"

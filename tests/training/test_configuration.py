@@ -45,6 +45,8 @@ def test_yaml_fills_the_options_and_the_command_line_wins(config):
         ("backbone: [unclosed", "no YAML"),
         ("channels_last: perhaps", "channels_last"),
         ("precision: fp8", "precision is 'fp8'"),
+        ("eval_strategy: sometimes", "sometimes"),
+        ("eval_strategy: steps\nsave_strategy: epoch", "strategy"),
     ],
 )
 def test_a_yaml_that_does_not_fit_is_said_in_one_line(config, text, message):
@@ -85,6 +87,12 @@ def test_precision_is_what_was_asked_for(tmp_path):
 
     assert precision("float32") == (False, False)
     assert precision("bfloat16") == (True, False)
+
+
+def test_a_bare_no_of_yaml_is_the_strategy_of_that_name(config):
+    path = config("eval_strategy: no\nsave_strategy: no\nload_best_model_at_end: false\nresume_from_checkpoint: true")
+    _, _, training = parse("--config", path)
+    assert training.eval_strategy == "no" and resume_choice(training.resume_from_checkpoint) is True
 
 
 def test_resuming_takes_true_false_or_a_path():

@@ -191,6 +191,15 @@ def test_a_training_set_of_one_class_is_refused_before_anything_is_written(tmp_p
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("resume", "message"), [("true", "no checkpoint to resume from"), ("gone", "gone is no checkpoint")]
+)
+def test_resuming_from_nothing_is_refused_before_anything_is_written(tmp_path, dataset_folder, resume, message):
+    with pytest.raises(InputError, match=message):
+        train(*arguments_of(tmp_path, dataset_folder, resume_from_checkpoint=resume))
+    assert not (tmp_path / "out").exists()
+
+
 def test_an_unknown_backbone_is_refused_before_anything_is_written(tmp_path, dataset_folder):
     with pytest.raises(InputError, match="did you mean resnet18"):
         train(*arguments_of(tmp_path, dataset_folder, model={"backbone": "resnet_18"}))
