@@ -133,6 +133,9 @@ class PatchNetTrainingArguments(TrainingArguments):
     remove_unused_columns: bool = field(
         default=False, metadata={"help": "Left off: views need columns that the model doesn't take."}
     )
+    ddp_find_unused_parameters: bool | None = field(
+        default=False, metadata={"help": "Left off: every parameter takes part in every step."}
+    )
     eval_strategy: str = field(default="epoch", metadata={"help": "When to evaluate: no, steps or epoch."})
     save_strategy: str = field(default="epoch", metadata={"help": "When to save: no, steps, epoch or best."})
     save_total_limit: int | None = field(default=2, metadata={"help": "Checkpoints to keep."})

@@ -1,6 +1,7 @@
 """The main job: train, evaluate, save, report."""
 
 import json
+import shutil
 from pathlib import Path
 
 import timm
@@ -128,6 +129,13 @@ def check_output_dir(arguments: PatchNetTrainingArguments) -> None:
         )
 
 
+def remove_checkpoints(arguments: PatchNetTrainingArguments) -> None:
+    """Removes the checkpoints of the run that is being overwritten: resuming must never find them."""
+    if arguments.overwrite and not resume_choice(arguments.resume_from_checkpoint):
+        for checkpoint in Path(arguments.output_dir).glob("checkpoint-*"):
+            shutil.rmtree(checkpoint)
+
+
 def training_summary(trainer: PatchNetTrainer, training: Dataset, sets: dict[str, Dataset]) -> str:
     """What is about to be trained, on what and where, in a few lines."""
     config, args = trainer.model.config, trainer.args
@@ -180,6 +188,7 @@ def train(model: ModelArguments, data: DataArguments, arguments: PatchNetTrainin
     if not arguments.disable_tqdm:
         trainer.add_callback(ConsoleCallback())
     if trainer.is_world_process_zero():
+        remove_checkpoints(arguments)
         print(training_summary(trainer, training, sets))
     metrics = dict(trainer.train(resume_from_checkpoint=resume_choice(arguments.resume_from_checkpoint)).metrics)
     if sets:

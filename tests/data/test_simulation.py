@@ -266,7 +266,7 @@ def test_the_script_prints_a_table_and_what_to_run_next(tmp_path):
     assert run.returncode == 0, run.stderr
     lines = run.stdout.splitlines()
     assert lines[0].split() == ["split", "images", "live", "print", "replay", "subjects", "devices"]
-    assert lines[1].split()[:6] == ["train", "8", "4", "2", "2", "1"]
+    assert lines[2].split()[:6] == ["train", "8", "4", "2", "2", "1"]
     assert "scripts/convert_dataset.py --csv" in run.stdout
     assert (tmp_path / "d" / "val_unseen" / "markup.csv").exists()
 

@@ -174,6 +174,10 @@ def test_a_run_leaves_a_model_metrics_and_nothing_that_is_not_json(tmp_path, dat
     assert model.config.patch_types == PATCH_TYPES and model.config.live_patch_types == ["phone/live"]
     with pytest.raises(InputError, match="already holds a run"):
         train(*arguments_of(tmp_path, dataset_folder))
+    before = [path.name for path in (tmp_path / "out").glob("checkpoint-*")]
+    train(*arguments_of(tmp_path, dataset_folder, overwrite=True, per_device_train_batch_size=6))
+    after = [path.name for path in (tmp_path / "out").glob("checkpoint-*")]
+    assert (before, after) == (["checkpoint-3"], ["checkpoint-4"]), "no checkpoint of the first run is left"
 
 
 @pytest.mark.slow
