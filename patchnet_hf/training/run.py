@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 
 import timm
@@ -12,7 +13,7 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from ..data.loading import load_training_and_evaluation_sets
 from ..data.schema import live_patch_types
-from ..errors import InputError
+from ..errors import InputError, did_you_mean
 from ..models import PatchNetConfig, PatchNetForImageClassification, PatchNetImageProcessor
 from .arguments import DataArguments, ModelArguments, PatchNetTrainingArguments, cores_of_a_process, resume_choice
 from .callbacks import ConsoleCallback
@@ -129,6 +130,24 @@ def check_output_dir(arguments: PatchNetTrainingArguments) -> None:
         )
 
 
+def check_best_metric(arguments: PatchNetTrainingArguments, sets: Collection[str]) -> None:
+    """
+    Makes sure that what chooses the best checkpoint will be measured.
+
+    Raises:
+        InputError: `metric_for_best_model` is of no evaluation set; found at the first evaluation, it would cost an
+            epoch.
+    """
+    metric = arguments.metric_for_best_model
+    if metric is None or not sets:
+        return
+    known = [f"eval_{name}_acer" for name in (*sets, POOLED)]
+    named = metric if metric.startswith("eval_") else f"eval_{metric}"
+    if not any(named.startswith(name.removesuffix("acer")) for name in known):
+        hint = did_you_mean(named, known)
+        raise InputError(f"metric_for_best_model {metric!r} is of no evaluation set ({', '.join(sets)}){hint}")
+
+
 def remove_checkpoints(arguments: PatchNetTrainingArguments) -> None:
     """Removes the checkpoints of the run that is being overwritten: resuming must never find them."""
     if arguments.overwrite and not resume_choice(arguments.resume_from_checkpoint):
@@ -173,6 +192,7 @@ def train(model: ModelArguments, data: DataArguments, arguments: PatchNetTrainin
     training, sets = load_training_and_evaluation_sets(data.dataset, data.train, data.eval)
     patch_types, live = patch_types_of(training)
     check_output_dir(arguments)
+    check_best_metric(arguments, sets)
     processor = build_processor(data)
     if arguments.device.type == "cpu":
         torch.set_num_threads(arguments.cpu_threads or cores_of_a_process())

@@ -204,6 +204,12 @@ def test_resuming_from_nothing_is_refused_before_anything_is_written(tmp_path, d
     assert not (tmp_path / "out").exists()
 
 
+def test_a_best_metric_of_no_evaluation_set_is_refused_before_anything_is_written(tmp_path, dataset_folder):
+    with pytest.raises(InputError, match="did you mean eval_val_acer"):
+        train(*arguments_of(tmp_path, dataset_folder, metric_for_best_model="eval_vall_acer"))
+    assert not (tmp_path / "out").exists()
+
+
 def test_an_unknown_backbone_is_refused_before_anything_is_written(tmp_path, dataset_folder):
     with pytest.raises(InputError, match="did you mean resnet18"):
         train(*arguments_of(tmp_path, dataset_folder, model={"backbone": "resnet_18"}))
