@@ -45,7 +45,7 @@ format: $(RUFF)
 	$(RUFF) check --fix .
 
 clean:
-	rm -rf $(VENV) $(VENV5) data outputs build dist *.egg-info
+	rm -rf $(VENV) $(VENV5) data/demo data/demo-arrow outputs/demo build dist *.egg-info
 
 $(PY):
 	$(PYTHON) -m venv $(VENV)
