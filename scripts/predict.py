@@ -2,9 +2,14 @@
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from patchnet_hf.command_line import EXIT_BAD_INPUT, CommandParser, run_command
+from patchnet_hf.errors import InputError
+
+PICTURE_FORMATS = (".png", ".pdf", ".svg")
+MOST_DRAWN = 60
 
 EXAMPLES = """examples:
   python scripts/predict.py --model outputs/demo face1.jpg face2.jpg
@@ -28,9 +33,20 @@ def main() -> int:
     from patchnet_hf.inference.scoring import load_model, score_files
     from patchnet_hf.text_table import text_table
 
+    # Before the scoring, which may take long, not after it.
+    for output in filter(None, (arguments.json, arguments.picture)):
+        if not Path(output).absolute().parent.is_dir():
+            raise InputError(f"the folder of {output} doesn't exist")
+    if arguments.picture and Path(arguments.picture).suffix not in PICTURE_FORMATS:
+        raise InputError(f"{arguments.picture} ends in none of {', '.join(PICTURE_FORMATS)}")
     model, processor = load_model(arguments.model)
+    scores, drawn = [], []
     scored = score_files(model, processor, arguments.images, arguments.batch_size)
-    scores = list(tqdm(scored, total=len(arguments.images), desc="scoring", unit="image", leave=False))
+    for score in tqdm(scored, total=len(arguments.images), desc="scoring", unit="image", leave=False):
+        if arguments.picture and score.error is None and len(drawn) < MOST_DRAWN:
+            drawn.append(score)
+        # Of all the others the pixels are let go: thousands of captures would fill the memory.
+        scores.append(replace(score, views=None))
     usable = [score for score in scores if score.error is None]
     if usable:
         rows = [[str(score.path), score.verdict, f"{score.probability:.4f}"] for score in usable]
@@ -41,9 +57,10 @@ def main() -> int:
     if arguments.json:
         text = json.dumps([score.as_json() for score in scores], indent=2)
         Path(arguments.json).write_text(text + "\n", encoding="utf-8")
-    if arguments.picture and usable:
-        draw_patch_scores(usable, arguments.picture)
-        print(f"picture: {arguments.picture}")
+    if drawn:
+        draw_patch_scores(drawn, arguments.picture)
+        some = f" (the first {len(drawn)} of {len(usable)} captures)" if len(drawn) < len(usable) else ""
+        print(f"picture: {arguments.picture}{some}")
     return EXIT_BAD_INPUT if len(usable) < len(scores) else 0
 
 

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 
 from ..data.decoding import decode_image
 from ..errors import InputError
-from ..models import PatchNetForImageClassification, PatchNetImageProcessor
+from ..models import PatchNetConfig, PatchNetForImageClassification, PatchNetImageProcessor
 from ..models.modeling_patchnet import live_spoof_logits
 
 
@@ -54,15 +55,27 @@ def load_model(folder: str) -> tuple[PatchNetForImageClassification, PatchNetIma
     """A trained model in evaluation mode and its image processor, from a folder.
 
     Raises:
-        InputError: the folder is missing or holds no PatchNet model.
+        InputError: the folder is missing, holds no PatchNet model, or its weights are broken or don't fit: scores of
+            weights that were filled at random look like any others.
     """
     if not (Path(folder) / "config.json").is_file():
         raise InputError(f"{folder} holds no model (no config.json); scripts/train.py --output_dir {folder} makes one")
     try:
-        model = PatchNetForImageClassification.from_pretrained(folder, local_files_only=True)
+        settings, _ = PatchNetConfig.get_config_dict(folder, local_files_only=True)
+        if settings.get("model_type") != PatchNetConfig.model_type:
+            raise InputError(f"{folder} holds a model of type {settings.get('model_type')!r}, not a PatchNet model")
+        model, loading = PatchNetForImageClassification.from_pretrained(
+            folder, local_files_only=True, output_loading_info=True
+        )
         processor = PatchNetImageProcessor.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{folder} can't be loaded as a PatchNet model: {str(error).splitlines()[0]}") from error
+    except InputError:
+        raise
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise InputError(f"{folder} can't be loaded as a PatchNet model: {reason}") from error
+    for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
+        if keys := sorted(map(str, loading[kind])):
+            raise InputError(f"the weights in {folder} don't fit the model: {kind.replace('_', ' ')} {keys[0]} ...")
     return model.eval(), processor
 
 
@@ -81,7 +94,12 @@ def score_files(
         processor: makes the views.
         paths: image files; each whole image is the face crop.
         batch_size: images in one pass.
+
+    Raises:
+        InputError: `batch_size` is below 1.
     """
+    if batch_size < 1:
+        raise InputError(f"batch size is {batch_size}; expected at least 1")
     paths = iter(paths)
     while batch := list(islice(paths, batch_size)):
         readable: dict[Path, np.ndarray] = {}

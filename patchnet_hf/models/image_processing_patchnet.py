@@ -2,6 +2,7 @@
 
 import numpy as np
 import torch
+from PIL import Image, ImageOps
 from torch.nn import functional as F
 from transformers.image_processing_utils import BaseImageProcessor, BatchFeature
 from transformers.image_utils import (
@@ -114,8 +115,13 @@ def as_rgb_uint8(image, input_data_format: str | ChannelDimension | None = None)
         ValueError: the array isn't uint8, or has neither one nor three channels. Patches carry the sensor's own
             values, so values that were already rescaled are refused instead of guessed at.
     """
-    if hasattr(image, "convert"):
-        return np.asarray(image.convert("RGB"))
+    if isinstance(image, Image.Image):
+        # Upright, as training decodes files; face boxes are in upright pixels.
+        image = ImageOps.exif_transpose(image)
+        if not image.mode.startswith("I;16"):
+            return np.asarray(image.convert("RGB"))
+        # Pillow would clip 16-bit grey at 255; its upper byte is the picture.
+        image = (np.asarray(image) >> 8).astype(np.uint8)
     array = to_numpy_array(image)
     if array.dtype != np.uint8:
         raise ValueError(f"an image has dtype {array.dtype}; expected uint8 values from 0 to 255")

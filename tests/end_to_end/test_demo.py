@@ -147,3 +147,14 @@ def test_predicting_with_a_folder_that_holds_no_model_is_one_line(demo_data, pro
     done = subprocess.run(command, cwd=project, capture_output=True, text=True)
     assert done.returncode == 2 and done.stderr.count("\n") == 1
     assert "holds no model" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [(["--json", "nowhere/x.json"], "folder of nowhere/x.json"), (["--picture", "x.bmp"], "ends in none of .png")],
+)
+def test_predicting_into_a_place_that_cannot_be_is_said_before_any_work(project, options, message):
+    command = [sys.executable, "scripts/predict.py", "--model", "nowhere", "face.jpg", *options]
+    done = subprocess.run(command, cwd=project, capture_output=True, text=True)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert message in done.stderr

@@ -1,5 +1,8 @@
 """Scoring image files with a saved model, and the picture of the scores."""
 
+import json
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -65,6 +68,38 @@ def test_a_folder_without_a_model_is_said_in_one_line(tmp_path, content):
     with pytest.raises(InputError) as error:
         load_model(str(tmp_path))
     assert str(tmp_path) in str(error.value) and "\n" not in str(error.value)
+
+
+def changed_copy(folder, tmp_path, change):
+    copied = tmp_path / "copy"
+    shutil.copytree(folder, copied)
+    settings = json.loads((copied / "config.json").read_text())
+    change(copied, settings)
+    (copied / "config.json").write_text(json.dumps(settings))
+    return copied
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda _, settings: settings.update(model_type="resnet"), "of type 'resnet', not a PatchNet"),
+        # A model of another shape, whose weights transformers would fill at random.
+        (lambda _, settings: settings.update(embedding_size=16), "don't fit|can't be loaded"),
+        (lambda _, settings: settings.update(backbone="resnet34"), "don't fit"),
+        (lambda copied, _: (copied / "model.safetensors").write_bytes(b"cut"), "can't be loaded"),
+    ],
+)
+def test_weights_that_are_not_the_models_own_are_refused_in_one_line(folder, tmp_path, change, message):
+    with pytest.raises(InputError, match=message) as error:
+        load_model(str(changed_copy(folder, tmp_path, change)))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("batch_size", [0, -1])
+def test_a_batch_of_no_images_is_refused(folder, files, batch_size):
+    model, processor = load_model(str(folder))
+    with pytest.raises(InputError, match="batch size"):
+        list(score_files(model, processor, files, batch_size))
 
 
 def test_the_sheet_shows_every_patch_in_its_place():

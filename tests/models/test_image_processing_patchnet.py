@@ -7,7 +7,8 @@ from PIL import Image
 from transformers import AutoImageProcessor
 
 from patchnet_hf import PatchNetConfig, PatchNetImageProcessor
-from patchnet_hf.models.image_processing_patchnet import face_region, grid_patches, resize_image
+from patchnet_hf.data.decoding import decode_image
+from patchnet_hf.models.image_processing_patchnet import as_rgb_uint8, face_region, grid_patches, resize_image
 
 
 @pytest.fixture
@@ -76,6 +77,27 @@ def test_grey_images_are_taken_as_three_equal_channels():
     processor = PatchNetImageProcessor(patch_size=32, grid=1)
     expected = processor(np.stack([grey] * 3, axis=-1), return_tensors="pt")["pixel_values"]
     assert torch.equal(processor(grey, return_tensors="pt")["pixel_values"], expected)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_turned_photograph_is_taken_upright_as_training_decodes_it(image, tmp_path, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / "photo.png"
+    Image.fromarray(image).save(path, exif=exif)
+    upright = decode_image(path.read_bytes())
+    np.testing.assert_array_equal(as_rgb_uint8(Image.open(path)), upright)
+    # By hand for the commonest case, a phone held upright: a quarter turn clockwise.
+    if orientation == 6:
+        np.testing.assert_array_equal(upright, np.rot90(image, -1))
+
+
+def test_16_bit_grey_keeps_its_upper_byte(tmp_path):
+    grey = np.random.default_rng(0).integers(0, 65536, (40, 40), dtype=np.uint16)
+    path = tmp_path / "grey.png"
+    Image.fromarray(grey).save(path)
+    expected = np.stack([grey // 256] * 3, axis=-1)
+    np.testing.assert_array_equal(as_rgb_uint8(Image.open(path)), expected)
 
 
 def test_rescaled_values_are_refused_instead_of_guessed_at(image):
