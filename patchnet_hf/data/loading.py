@@ -56,7 +56,7 @@ def unite_captures(parts: list[datasets.Dataset]) -> datasets.Dataset:
     renumbered = []
     for part in parts:
         ids = np.array([names.index(name) for name in part.features["patch_type"].names])
-        column = ids[np.asarray(part["patch_type"])]
+        column = ids[np.asarray(part["patch_type"][:])]
         part = part.remove_columns("patch_type").add_column("patch_type", column)
         renumbered.append(part.cast_column("patch_type", united))
     return datasets.concatenate_datasets(renumbered)

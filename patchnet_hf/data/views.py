@@ -68,7 +68,8 @@ class TrainingViews(torch.utils.data.Dataset):
     def __init__(self, dataset: Dataset, processor: PatchNetImageProcessor, patch_types: Sequence[str], seed: int = 0):
         self.processor = processor
         self.seed = seed
-        self.epoch = 0
+        # In shared memory, so that workers which live on from epoch to epoch see it change.
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
         names = dataset.features["patch_type"].names
         present = set(dataset.unique("patch_type"))
         missing = [names[index] for index in present if names[index] not in patch_types]
@@ -78,8 +79,8 @@ class TrainingViews(torch.utils.data.Dataset):
         self._rows = encoded_images(dataset, ["image", "face_box", "patch_type"])
 
     def set_epoch(self, epoch: int):
-        """Draws other views from now on."""
-        self.epoch = epoch
+        """Draws other views from now on, in workers that run already, too."""
+        self._epoch.fill_(epoch)
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -91,7 +92,7 @@ class TrainingViews(torch.utils.data.Dataset):
         rotate = self.processor.mode == "patches"
         face = face if rotate else resize_image(face, self.processor.resize_size)
         face = pad_to_patch(face, self.processor.patch_size)
-        random = np.random.default_rng((self.seed, self.epoch, int(index)))
+        random = np.random.default_rng((self.seed, self._epoch.item(), int(index)))
         views = [random_patch(face, self.processor.patch_size, random, rotate) for _ in range(TRAINING_VIEWS)]
         return {"pixel_values": np.stack(views), "labels": self._type_ids[row["patch_type"]]}
 
@@ -113,8 +114,8 @@ class EvaluationViews(torch.utils.data.Dataset):
 
     def __init__(self, dataset: Dataset, processor: PatchNetImageProcessor):
         self.processor = processor
-        self.labels = np.asarray(dataset["label"], dtype=np.int64)
-        self.attack_types = list(dataset["attack_type"])
+        self.labels = np.asarray(dataset["label"][:], dtype=np.int64)
+        self.attack_types = list(dataset["attack_type"][:])
         self._rows = encoded_images(dataset, ["image", "face_box"])
 
     def __len__(self) -> int:

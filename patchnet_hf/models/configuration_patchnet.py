@@ -130,6 +130,10 @@ class PatchNetConfig(PretrainedConfig):
             raise ValueError(f"no attack patch type: all of {self.patch_types} are live")
         if not 0 < self.decision_threshold < 1:
             raise ValueError(f"decision_threshold is {self.decision_threshold}; expected a probability in (0, 1)")
+        if self.embedding_size is not None and self.embedding_size < 1:
+            raise ValueError(f"embedding_size is {self.embedding_size}; expected at least 1, or none")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout is {self.dropout}; expected a probability in [0, 1)")
         if self.scale <= 0:
             raise ValueError(f"scale is {self.scale}; expected a positive number")
         if self.calibration is not None and set(self.calibration) != {"scale", "bias"}:

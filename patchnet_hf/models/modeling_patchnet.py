@@ -156,7 +156,12 @@ class PatchNetPreTrainedModel(PreTrainedModel):
             lost = [name for name, buffer in module.named_buffers(recurse=False) if buffer.is_meta]
             for name in lost:
                 module._buffers[name] = torch.empty_like(module._buffers[name], device="cpu")
-            if lost and hasattr(module, "init_non_persistent_buffers"):
+            if lost and not hasattr(module, "init_non_persistent_buffers"):
+                raise RuntimeError(
+                    f"{type(module).__name__} has buffers that no checkpoint holds ({', '.join(lost)}) and no "
+                    "init_non_persistent_buffers() to compute them anew"
+                )
+            if lost:
                 module.init_non_persistent_buffers()
         return loaded
 

@@ -16,7 +16,8 @@ LARGER_IS_BETTER = ("auc",)
 
 def cpu_has_bfloat16() -> bool:
     """Whether this processor multiplies bfloat16 in hardware (AVX-512 BF16, AMX, or Arm's BF16)."""
-    capabilities = torch.cpu.get_capabilities()
+    # Older releases of torch can't tell; there float32 is the safe answer.
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
     return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
@@ -151,13 +152,16 @@ class PatchNetTrainingArguments(TrainingArguments):
     def __post_init__(self):
         if self.precision not in PRECISIONS:
             raise InputError(f"precision is {self.precision!r}; expected one of {', '.join(PRECISIONS)}")
+        for name in ("per_device_train_batch_size", "per_device_eval_batch_size"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} is {getattr(self, name)}; expected at least 1")
         accelerator = torch.accelerator.is_available() and not self.use_cpu
         if not accelerator:
             self.use_cpu = True
-        if self.precision == "bfloat16" or (self.precision == "auto" and not self.fp16 and not self.bf16):
-            self.bf16 = self.precision == "bfloat16" or self._has_bfloat16(accelerator)
-        elif self.precision == "float16":
-            self.fp16 = True
+        if self.precision != "auto":
+            self.bf16, self.fp16 = self.precision == "bfloat16", self.precision == "float16"
+        elif not self.fp16 and not self.bf16:
+            self.bf16 = self._has_bfloat16(accelerator)
         if self.greater_is_better is None and self.metric_for_best_model is not None:
             # The Trainer takes any metric that isn't called loss for one to maximise; ours are error rates.
             self.greater_is_better = self.metric_for_best_model.endswith(LARGER_IS_BETTER)

@@ -1,5 +1,6 @@
 """Arguments of a run from a YAML file, each of which the command line can override."""
 
+import argparse
 import dataclasses
 import typing
 from collections.abc import Sequence
@@ -12,6 +13,10 @@ from ..command_line import CommandParser
 from ..errors import InputError, did_you_mean
 
 
+class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """Shows defaults, and examples as they are written."""
+
+
 class RunParser(HfArgumentParser, CommandParser):
     """Options for the fields of dataclasses, plus `--config FILE.yaml` that fills the same fields.
 
@@ -22,6 +27,7 @@ class RunParser(HfArgumentParser, CommandParser):
 
     def __init__(self, dataclass_types: Sequence[type], **kwargs):
         kwargs.setdefault("usage", "%(prog)s --config FILE.yaml [--OPTION VALUE ...]")
+        kwargs.setdefault("formatter_class", _HelpFormatter)
         super().__init__(list(dataclass_types), **kwargs)
         self.add_argument(
             "--config", metavar="FILE.yaml", help="YAML file of options; options on the command line win over it."
@@ -69,11 +75,15 @@ class RunParser(HfArgumentParser, CommandParser):
         for name, value in values.items():
             if name not in known:
                 raise InputError(f"{path}: unknown key {name!r}{did_you_mean(str(name), known)}")
+            if value is None and actions[name].default is not None and type(None) not in typing.get_args(types[name]):
+                raise InputError(f"{path}: {name} has no value; leave the line out for the default")
             values[name] = self._checked(path, name, value, actions[name])
         return values
 
     def _checked(self, path: Path, name: str, value, action):
         """A YAML value as the option's own parser would take it; lists and mappings as they are."""
+        if isinstance(value, dict) and action.type not in (str, dict):
+            raise InputError(f"{path}: {name} is a mapping; expected one {getattr(action.type, '__name__', 'value')}")
         if value is None or isinstance(value, dict):
             return value
         if action.nargs in ("+", "*"):

@@ -2,14 +2,16 @@
 
 import json
 import shutil
-from collections.abc import Collection
+import warnings
 from pathlib import Path
 
+import numpy as np
 import timm
 import torch
 from datasets import Dataset
 from transformers import set_seed
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
+from transformers.trainer_utils import get_last_checkpoint
 
 from ..data.loading import load_training_and_evaluation_sets
 from ..data.schema import live_patch_types
@@ -18,7 +20,7 @@ from ..models import PatchNetConfig, PatchNetForImageClassification, PatchNetIma
 from .arguments import DataArguments, ModelArguments, PatchNetTrainingArguments, cores_of_a_process, resume_choice
 from .callbacks import ConsoleCallback
 from .report import metrics_table, write_json
-from .trainer import POOLED, PatchNetTrainer
+from .trainer import POOLED, PatchNetTrainer, ScoredCaptures
 
 
 def patch_types_of(training: Dataset) -> tuple[list[str], list[str]]:
@@ -86,9 +88,30 @@ def build_model(
         network = PatchNetForImageClassification(config)
     except ValueError as error:
         raise InputError(str(error)) from error
+    check_patch_size(network, patch_size)
     if model.pretrained_backbone:
         load_pretrained_backbone(network)
     return network
+
+
+@torch.no_grad()
+def check_patch_size(network: PatchNetForImageClassification, patch_size: int) -> None:
+    """Passes one black patch through a new network, which leaves it in training mode.
+
+    Raises:
+        InputError: the backbone doesn't take patches of this size.
+    """
+    patch = torch.zeros(1, network.config.num_channels, patch_size, patch_size)
+    try:
+        network.eval()(patch)
+    except (AssertionError, RuntimeError, ValueError) as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise InputError(
+            f"backbone {network.config.backbone!r} doesn't take patches of {patch_size} pixels ({reason}); some need "
+            f"--backbone_kwargs '{{\"img_size\": {patch_size}}}'"
+        ) from error
+    finally:
+        network.train()
 
 
 def load_pretrained_backbone(network: PatchNetForImageClassification) -> None:
@@ -118,10 +141,8 @@ def check_output_dir(arguments: PatchNetTrainingArguments) -> None:
     if folder.is_file():
         raise InputError(f"output_dir {folder} is a file")
     resume = resume_choice(arguments.resume_from_checkpoint)
-    if resume is True and not any(folder.glob("checkpoint-*")):
-        raise InputError(f"no checkpoint to resume from in {folder}; leave out --resume_from_checkpoint to start anew")
-    if isinstance(resume, str) and not (Path(resume) / "trainer_state.json").is_file():
-        raise InputError(f"{resume} is no checkpoint to resume from (no trainer_state.json)")
+    if resume:
+        check_checkpoint(folder, resume)
     held = [folder / "config.json", *folder.glob("checkpoint-*")]
     if any(path.exists() for path in held) and not arguments.overwrite and not resume:
         raise InputError(
@@ -130,20 +151,62 @@ def check_output_dir(arguments: PatchNetTrainingArguments) -> None:
         )
 
 
-def check_best_metric(arguments: PatchNetTrainingArguments, sets: Collection[str]) -> None:
+def check_checkpoint(folder: Path, resume: str | bool) -> None:
+    """
+    Makes sure that there is a checkpoint to go on from, in `folder` when `resume` is true, else at the path it is.
+
+    Raises:
+        InputError: there is none, or it holds weights without the optimiser's state: going on would start the
+            optimiser and the learning rate anew.
+    """
+    if resume is True:
+        resume = get_last_checkpoint(str(folder)) if folder.is_dir() else None
+        if resume is None:
+            hint = "leave out --resume_from_checkpoint to start anew"
+            raise InputError(f"no checkpoint to resume from in {folder}; {hint}")
+    checkpoint = Path(resume)
+    if not (checkpoint / "trainer_state.json").is_file():
+        raise InputError(f"{resume} is no checkpoint to resume from (no trainer_state.json)")
+    # optimizer.pt, FSDP's optimizer.bin and optimizer_0/, DeepSpeed's global_step*/
+    if not any(checkpoint.glob("optimizer*")) and not any(checkpoint.glob("global_step*")):
+        raise InputError(f"{resume} has no optimiser state (save_only_model); it can't be resumed")
+
+
+def reported_metrics(sets: dict[str, Dataset]) -> list[str]:
+    """
+    Names of all metrics that evaluating these sets will give.
+
+    Raises:
+        InputError: two attack types would be reported under one name.
+    """
+    parts = {}
+    for name, part in sets.items():
+        labels = np.asarray(part["label"][:])
+        parts[name] = ScoredCaptures(np.zeros(len(labels)), labels, list(part["attack_type"][:]))
+    parts[POOLED] = ScoredCaptures.pooled(list(parts.values()))
+    with warnings.catch_warnings():
+        # What an absent class leaves undefined is said when the set is evaluated.
+        warnings.simplefilter("ignore")
+        try:
+            return [metric for name, part in parts.items() for metric in part.metrics(0.5, f"eval_{name}")]
+        except ValueError as error:
+            raise InputError(f"evaluation sets: {error}") from error
+
+
+def check_best_metric(metric: str | None, sets: dict[str, Dataset]) -> None:
     """
     Makes sure that what chooses the best checkpoint will be measured.
 
     Raises:
-        InputError: `metric_for_best_model` is of no evaluation set; found at the first evaluation, it would cost an
-            epoch.
+        InputError: evaluating the sets will not give `metric`; found at the first evaluation, it would cost an epoch.
     """
-    metric = arguments.metric_for_best_model
-    if metric is None or not sets:
+    if not sets:
         return
-    known = [f"eval_{name}_acer" for name in (*sets, POOLED)]
+    known = reported_metrics(sets)
+    if metric is None:
+        return
     named = metric if metric.startswith("eval_") else f"eval_{metric}"
-    if not any(named.startswith(name.removesuffix("acer")) for name in known):
+    if named not in known:
         hint = did_you_mean(named, known)
         raise InputError(f"metric_for_best_model {metric!r} is of no evaluation set ({', '.join(sets)}){hint}")
 
@@ -192,7 +255,7 @@ def train(model: ModelArguments, data: DataArguments, arguments: PatchNetTrainin
     training, sets = load_training_and_evaluation_sets(data.dataset, data.train, data.eval)
     patch_types, live = patch_types_of(training)
     check_output_dir(arguments)
-    check_best_metric(arguments, sets)
+    check_best_metric(arguments.metric_for_best_model, sets)
     processor = build_processor(data)
     if arguments.device.type == "cpu":
         torch.set_num_threads(arguments.cpu_threads or cores_of_a_process())

@@ -121,7 +121,6 @@ class PatchNetTrainer(Trainer):
         Returns:
             `{prefix}_{number}`, or `{prefix}_{set}_{number}` and `{prefix}_total_{number}`.
         """
-        eval_dataset = self._as_views(eval_dataset, self.processing_class)
         sets = self.eval_dataset if eval_dataset is None else eval_dataset
         metrics = super().evaluate(eval_dataset, ignore_keys, metric_key_prefix)
         if not isinstance(sets, dict):
@@ -129,7 +128,18 @@ class PatchNetTrainer(Trainer):
         pooled = ScoredCaptures.pooled([self.scored[f"{metric_key_prefix}_{name}"] for name in sets])
         total = pooled.metrics(self.model.config.decision_threshold, f"{metric_key_prefix}_{POOLED}")
         self.log(total)
-        return {**metrics, **total}
+        metrics.update(total)
+        # Sets have reported one by one; what a callback waits for (early stopping, say) may be the pooled numbers.
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+    def get_eval_dataloader(self, eval_dataset=None):
+        """As [`transformers.Trainer.get_eval_dataloader`], also of a `datasets.Dataset` of captures."""
+        return super().get_eval_dataloader(self._as_views(eval_dataset, self.processing_class))
+
+    def get_test_dataloader(self, test_dataset):
+        """As [`transformers.Trainer.get_test_dataloader`], also of a `datasets.Dataset` of captures."""
+        return super().get_test_dataloader(self._as_views(test_dataset, self.processing_class))
 
     def evaluation_loop(self, dataloader, description, prediction_loss_only=None, ignore_keys=None,
                         metric_key_prefix="eval") -> EvalLoopOutput:  # fmt: skip

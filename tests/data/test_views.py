@@ -90,6 +90,21 @@ def test_views_depend_on_seed_epoch_and_capture_alone(captures):
     assert not np.array_equal(first[0]["pixel_values"], other_seed[0]["pixel_values"])
 
 
+def test_workers_that_live_on_draw_other_views_in_the_next_epoch(captures):
+    dataset, _ = captures
+    views = TrainingViews(dataset, PatchNetImageProcessor(patch_size=16), PATCH_TYPES)
+    loader = torch.utils.data.DataLoader(views, batch_size=None, num_workers=1, persistent_workers=True)
+    epochs = []
+    for epoch in range(2):
+        views.set_epoch(epoch)
+        epochs.append([torch.as_tensor(item["pixel_values"]) for item in loader])
+    alone = TrainingViews(dataset, PatchNetImageProcessor(patch_size=16), PATCH_TYPES)
+    alone.set_epoch(1)
+    for index, (before, after) in enumerate(zip(*epochs, strict=True)):
+        assert not torch.equal(before, after)
+        np.testing.assert_array_equal(after, alone[index]["pixel_values"])
+
+
 def test_labels_are_positions_in_the_models_patch_types_not_in_the_datasets(captures):
     dataset, _ = captures
     views = TrainingViews(dataset, PatchNetImageProcessor(patch_size=16), ["tablet/live", "phone/print", "phone/live"])

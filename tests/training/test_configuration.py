@@ -46,6 +46,9 @@ def test_yaml_fills_the_options_and_the_command_line_wins(config):
         ("channels_last: perhaps", "channels_last"),
         ("precision: fp8", "precision is 'fp8'"),
         ("eval_strategy: sometimes", "sometimes"),
+        ("patch_size:", "patch_size has no value"),
+        ("patch_size: {a: 1}", "patch_size is a mapping"),
+        ("per_device_train_batch_size: 0", "per_device_train_batch_size is 0"),
         ("eval_strategy: steps\nsave_strategy: epoch", "strategy"),
     ],
 )
@@ -87,6 +90,13 @@ def test_precision_is_what_was_asked_for(tmp_path):
 
     assert precision("float32") == (False, False)
     assert precision("bfloat16") == (True, False)
+    both = PatchNetTrainingArguments(output_dir=tmp_path, precision="float32", bf16=True, use_cpu=True)
+    assert both.bf16 is False, "an explicit precision wins"
+
+
+def test_the_help_shows_examples_as_they_are_written():
+    parser = RunParser((ModelArguments,), prog="train.py", epilog="examples:\n  one\n  two")
+    assert "examples:\n  one\n  two" in parser.format_help()
 
 
 def test_a_bare_no_of_yaml_is_the_strategy_of_that_name(config):

@@ -1,12 +1,17 @@
 """The Trainer: metrics by set and pooled, their order and names, the best checkpoint, and learning itself."""
 
 import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import datasets
 import numpy as np
 import pytest
 import torch
 from sklearn.metrics import roc_auc_score
+from transformers import EarlyStoppingCallback
 
 from patchnet_hf import PatchNetConfig, PatchNetForImageClassification, PatchNetImageProcessor
 from patchnet_hf.data.schema import capture_features
@@ -133,19 +138,74 @@ def test_a_network_learns_and_the_best_checkpoint_is_the_one_with_the_lowest_tot
     assert min(history) < 0.2
 
 
+@pytest.fixture(scope="module")
+def two_processes(tmp_path_factory):
+    """What two real processes ended with, over gloo on the CPU."""
+    folder = tmp_path_factory.mktemp("two")
+    script = Path(__file__).with_name("two_processes.py")
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", script, folder]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder, [torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in (0, 1)]
+
+
 @pytest.mark.slow
-def test_views_of_an_epoch_differ_from_those_of_the_next(tmp_path):
-    trainer = small_trainer(tmp_path, epochs=2, eval_strategy="no", load_best_model_at_end=False, save_strategy="no")
-    epochs = []
-    original = trainer.train_dataset.set_epoch
+def test_two_processes_end_with_equal_parameters_and_different_captures(two_processes):
+    _, (first, second) = two_processes
+    assert first["world_size"] == second["world_size"] == 2
+    assert all(torch.equal(value, second["parameters"][name]) for name, value in first["parameters"].items())
+    assert not set(first["drawn"].tolist()) & set(second["drawn"].tolist())
 
-    def record(epoch):
-        epochs.append(epoch)
-        original(epoch)
 
-    trainer.train_dataset.set_epoch = record
+@pytest.mark.slow
+def test_under_two_processes_each_epoch_draws_every_capture_anew(two_processes):
+    _, ranks = two_processes
+    half = len(ranks[0]["drawn"]) // 2
+    halves = (slice(half), slice(half, None))
+    epochs = [set(torch.cat([rank["drawn"][part] for rank in ranks]).tolist()) for part in halves]
+    assert [len(epoch) for epoch in epochs] == [32, 32]
+    assert not epochs[0] & epochs[1], "the views of the second epoch are other ones"
+
+
+@pytest.mark.slow
+def test_two_processes_score_sets_that_do_not_divide_in_their_order(two_processes, tmp_path):
+    folder, (first, second) = two_processes
+    assert first["images"] == second["images"] == 21
+    alone = small_trainer(tmp_path)
+    alone.model.load_state_dict(PatchNetForImageClassification.from_pretrained(folder / "model").state_dict())
+    alone.evaluate()
+    for name, part in alone.scored.items():
+        assert torch.equal(first["scores"][name], second["scores"][name]), "both processes know all scores"
+        # Batch-norm statistics are those of process 0, which scored every other batch of five.
+        mine = [index for index in range(len(part.scores)) if index // 5 % 2 == 0]
+        np.testing.assert_allclose(first["scores"][name][mine], part.scores[mine], atol=1e-3)
+
+
+@pytest.mark.slow
+def test_a_resumed_run_ends_with_the_weights_of_an_undisturbed_one(tmp_path):
+    undisturbed = small_trainer(tmp_path / "one", epochs=2, save_total_limit=None, load_best_model_at_end=False)
+    undisturbed.train()
+    shutil.copytree(tmp_path / "one" / "checkpoint-3", tmp_path / "two" / "checkpoint-3")
+    resumed = small_trainer(tmp_path / "two", epochs=2, save_total_limit=None, load_best_model_at_end=False)
+    resumed.train(resume_from_checkpoint=True)
+    assert resumed.state.global_step == 6
+    expected = undisturbed.model.state_dict()
+    assert all(torch.equal(value, expected[name]) for name, value in resumed.model.state_dict().items())
+
+
+@pytest.mark.slow
+def test_early_stopping_sees_the_pooled_metrics(tmp_path):
+    trainer = small_trainer(tmp_path, epochs=4, eval_strategy="epoch", metric_for_best_model="eval_total_images")
+    trainer.add_callback(EarlyStoppingCallback(early_stopping_patience=1))
     trainer.train()
-    assert sorted(set(epochs)) == [0, 1]
+    assert trainer.state.epoch == 2, "a number that can't improve stops the run after the second evaluation"
+
+
+def test_predicting_scores_a_dataset_of_captures(evaluated):
+    trainer, _ = evaluated
+    logits, _, metrics = trainer.predict(captures(8, 2))
+    np.testing.assert_allclose(logits[:, 1] - logits[:, 0], trainer.scored["eval_far"].scores, atol=1e-4)
+    assert metrics["test_images"] == 8
 
 
 @pytest.fixture
@@ -204,9 +264,42 @@ def test_resuming_from_nothing_is_refused_before_anything_is_written(tmp_path, d
     assert not (tmp_path / "out").exists()
 
 
-def test_a_best_metric_of_no_evaluation_set_is_refused_before_anything_is_written(tmp_path, dataset_folder):
-    with pytest.raises(InputError, match="did you mean eval_val_acer"):
-        train(*arguments_of(tmp_path, dataset_folder, metric_for_best_model="eval_vall_acer"))
+@pytest.mark.parametrize("metric", ["eval_vall_acer", "eval_val_accer", "val_acerr"])
+def test_a_best_metric_of_no_evaluation_set_is_refused_before_anything_is_written(tmp_path, dataset_folder, metric):
+    with pytest.raises(InputError, match=r"did you mean .*eval_val_acer"):
+        train(*arguments_of(tmp_path, dataset_folder, metric_for_best_model=metric))
+    assert not (tmp_path / "out").exists()
+
+
+def test_attack_types_of_one_name_in_reports_are_refused_before_anything_is_written(tmp_path):
+    types = iter(["a b", "a/b"] * 12)
+    clashing = captures(24, 0).map(lambda row: {"attack_type": "bonafide" if row["label"] else next(types)})
+    datasets.DatasetDict({"train": captures(24, 0), "val": clashing}).save_to_disk(tmp_path / "data")
+    with pytest.raises(InputError, match="apcer_type_a_b"):
+        train(*arguments_of(tmp_path, tmp_path / "data"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_checkpoint_without_its_optimiser_cannot_be_resumed(tmp_path, dataset_folder):
+    checkpoint = tmp_path / "out" / "checkpoint-3"
+    checkpoint.mkdir(parents=True)
+    (checkpoint / "trainer_state.json").write_text("{}")
+    for resume in ("true", str(checkpoint)):
+        with pytest.raises(InputError, match="no optimiser state"):
+            train(*arguments_of(tmp_path, dataset_folder, resume_from_checkpoint=resume))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"backbone": "vit_tiny_patch16_224"}, "doesn't take patches of 32 pixels .*img_size"),
+        ({"embedding_size": -1}, "embedding_size is -1"),
+        ({"dropout": 1.5}, r"dropout is 1\.5"),
+    ],
+)
+def test_a_network_that_cannot_be_is_refused_before_anything_is_written(tmp_path, dataset_folder, options, message):
+    with pytest.raises(InputError, match=message):
+        train(*arguments_of(tmp_path, dataset_folder, model=options))
     assert not (tmp_path / "out").exists()
 
 
