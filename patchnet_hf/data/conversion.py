@@ -5,11 +5,9 @@ import hashlib
 import json
 import os
 import shutil
-import uuid
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import asdict, astuple, dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -20,6 +18,7 @@ from tqdm import tqdm
 
 from ..errors import InputError
 from ..text_table import text_table
+from ..whole_folder import whole_folder
 from .csv_files import BadRow, CaptureRow, CsvFile, CsvLayout, find_csv_files, read_layout, read_rows
 from .decoding import decode_image, quiet_opencv, turbojpeg_is_available
 from .schema import LABELS, LIVE, capture_features
@@ -115,7 +114,7 @@ def convert_csv(
 
     row_counts, labels = _survey(files, layouts)
     turbojpeg_is_available()  # looked for once, before many threads ask
-    with _folder_beside(target) as work, quiet_opencv():
+    with whole_folder(target) as work, quiet_opencv():
         patch_types = sorted(labels)
         while True:
             features = capture_features(patch_types or LABELS)
@@ -153,7 +152,6 @@ def convert_csv(
         _write_json(work / SUMMARY_FILE, asdict(summary))
         if bad:
             _write_rejected(work / REJECTED_FILE, bad)
-        _put_in_place(work, target)
     return summary
 
 
@@ -424,42 +422,6 @@ def _foreign_entries(folder: Path) -> list[str]:
             if entry.is_dir() or not (entry.suffix == ".arrow" or entry.name in (_STATE_FILE, _INFO_FILE))
         ]
     return foreign
-
-
-@contextmanager
-def _folder_beside(target: Path) -> Iterator[Path]:
-    """A new folder on the same file system as `target`, gone at the end unless it was moved away."""
-    parent = target.parent
-    while not parent.exists():
-        parent = parent.parent
-    work = parent / f".{target.name}.{uuid.uuid4().hex[:8]}.unfinished"
-    try:
-        work.mkdir()
-    except OSError as error:
-        raise InputError(f"output {target}: can't write in {parent}: {error.strerror}") from error
-    try:
-        yield work
-    except OSError as error:
-        # Trouble with lists and images is reported where they are read: this is a full disk or the like.
-        raise InputError(f"output {target}: can't be written: {error}") from error
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
-
-
-def _put_in_place(work: Path, target: Path) -> None:
-    """Moves the finished folder to `target`; what was there, checked before, goes only after that."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if not target.exists():
-        work.rename(target)
-        return
-    old = work.with_suffix(".replaced")
-    target.rename(old)
-    try:
-        work.rename(target)
-    except BaseException:
-        old.rename(target)
-        raise
-    shutil.rmtree(old)
 
 
 def _bad_rows_message(bad: Sequence[BadRow]) -> str:

@@ -2,8 +2,6 @@
 
 import csv
 import os
-import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -17,6 +15,7 @@ import numpy as np
 
 from ...errors import InputError
 from ...text_table import text_table
+from ...whole_folder import whole_folder
 from .camera import capture, decode_jpeg
 from .equipment import CAMERAS, PRINTERS, SCREENS, SOURCE_CAMERA
 from .presentation import Presentation, present_live, present_print, present_replay
@@ -184,18 +183,16 @@ def write_demo_dataset(
     renamed. The same arguments give the same bytes whatever the number of `workers`.
 
     Raises:
-        InputError: `output` exists and isn't empty (without `overwrite`), or is a file.
+        InputError: `output` exists and isn't empty (without `overwrite`), is a file, or can't be written.
     """
     output = Path(output).absolute()
     if output.exists() and not output.is_dir():
         raise InputError(f"{output} is a file; --output needs a folder")
     if output.exists() and any(output.iterdir()) and not overwrite:
         raise InputError(f"{output} exists and is not empty; give another --output or --overwrite")
-    output.parent.mkdir(parents=True, exist_ok=True)
-    building = Path(tempfile.mkdtemp(prefix=f".{output.name}-", dir=output.parent))
-    try:
-        splits = [split for split in SPLITS if counts.get(split.name)]
-        plans = {split.name: plan_split(split, counts[split.name]) for split in splits}
+    splits = [split for split in SPLITS if counts.get(split.name)]
+    plans = {split.name: plan_split(split, counts[split.name]) for split in splits}
+    with whole_folder(output) as building:
         for name, captures in plans.items():
             (building / name / "images").mkdir(parents=True)
             write_markup(building / name / "markup.csv", captures)
@@ -205,10 +202,4 @@ def write_demo_dataset(
             for index, capture in enumerate(plans[split.name])
         ]
         render_all(jobs, workers, advance)
-        building.chmod(0o755)
-        if output.exists():
-            shutil.rmtree(output)
-        building.rename(output)
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
     return plans
