@@ -40,16 +40,19 @@ def run_command(main: Callable[[], int | None]) -> None:
     """Runs a script's `main` and ends the process: 0 when it is done, 2 with one line for bad input, 130 for Ctrl-C.
 
     Only mistakes of the user (:class:`~patchnet_hf.errors.InputError`) are shortened to a line; a defect of ours
-    keeps its traceback.
+    keeps its traceback. Of several processes on a machine that end in the same way, the first one says it.
     """
     program = os.path.basename(sys.argv[0])
+    speaks = os.environ.get("LOCAL_RANK", "0") == "0"
     try:
         status = main()
     except InputError as error:
-        print(f"{program}: error: {error}", file=sys.stderr)
+        if speaks:
+            print(f"{program}: error: {error}", file=sys.stderr)
         status = EXIT_BAD_INPUT
-    except KeyboardInterrupt:
-        print(f"{program}: stopped", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        if speaks:
+            print(f"{program}: {str(stop) or 'stopped'}", file=sys.stderr)
         status = 130
     except BrokenPipeError:
         # The reader of our output (`| head`) has gone: nobody is left to tell.

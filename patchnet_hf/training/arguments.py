@@ -43,6 +43,18 @@ class ModelArguments:
     pretrained_backbone: bool = field(
         default=False, metadata={"help": "Start from timm's pretrained weights, downloaded from the Hub."}
     )
+    init_from: str | None = field(
+        default=None,
+        metadata={
+            "help": "Start from the weights of this PatchNet model: a folder, a checkpoint or a model of the Hub."
+        },
+    )
+    strict: bool = field(
+        default=True,
+        metadata={
+            "help": "With init_from: stop if anything doesn't match; false takes what matches and lists the rest."
+        },
+    )
     embedding_size: int | None = field(
         default=None, metadata={"help": "Size of the embedding; by default that of the backbone's features."}
     )
@@ -104,8 +116,8 @@ class PatchNetTrainingArguments(TrainingArguments):
     """
     [`transformers.TrainingArguments`] with the defaults of this task.
 
-    Adds `precision`, `channels_last`, `cpu_threads` and `overwrite`. Evaluates and saves each epoch and keeps the
-    checkpoint with the lowest `eval_total_acer`.
+    Adds `precision`, `channels_last`, `sync_batch_norm`, `cpu_threads` and `overwrite`. Evaluates and saves each epoch
+    and keeps the checkpoint with the lowest `eval_total_acer`.
     """
 
     _argument_group_name = "training (transformers.TrainingArguments)"
@@ -123,6 +135,13 @@ class PatchNetTrainingArguments(TrainingArguments):
     )
     channels_last: bool = field(
         default=True, metadata={"help": "Keep the network in channels-last memory, faster for convolutions."}
+    )
+    sync_batch_norm: bool = field(
+        default=False,
+        metadata={
+            "help": "Batch normalisation over the joint batch of all processes, instead of each process's own part of "
+            "it. Worth its cost where a process has few captures a step."
+        },
     )
     cpu_threads: int | None = field(
         default=None,

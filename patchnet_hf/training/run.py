@@ -9,9 +9,9 @@ import numpy as np
 import timm
 import torch
 from datasets import Dataset
+from safetensors import SafetensorError
 from transformers import set_seed
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
-from transformers.trainer_utils import get_last_checkpoint
 
 from ..data.loading import load_training_and_evaluation_sets
 from ..data.schema import live_patch_types
@@ -19,6 +19,9 @@ from ..errors import InputError, did_you_mean
 from ..models import PatchNetConfig, PatchNetForImageClassification, PatchNetImageProcessor
 from .arguments import DataArguments, ModelArguments, PatchNetTrainingArguments, cores_of_a_process, resume_choice
 from .callbacks import ConsoleCallback
+from .checkpoints import STATE_FILE, checkpoints_in, remove_unfinished_checkpoints
+from .initialization import initialize_from, shortened
+from .interruption import InterruptionCallback, TrainingInterrupted
 from .report import metrics_table, write_json
 from .trainer import POOLED, PatchNetTrainer, ScoredCaptures
 
@@ -129,9 +132,12 @@ def load_pretrained_backbone(network: PatchNetForImageClassification) -> None:
     network.patchnet.backbone.load_state_dict(pretrained.state_dict())
 
 
-def check_output_dir(arguments: PatchNetTrainingArguments) -> None:
+def check_output_dir(arguments: PatchNetTrainingArguments) -> Path | None:
     """
     Refuses to train over another run by accident, and to resume from what isn't there.
+
+    Returns:
+        The checkpoint to resume from, if any ([`checkpoint_to_resume`]).
 
     Raises:
         InputError: the folder holds a model or checkpoints and neither resuming nor overwriting was asked for, or
@@ -140,36 +146,45 @@ def check_output_dir(arguments: PatchNetTrainingArguments) -> None:
     folder = Path(arguments.output_dir)
     if folder.is_file():
         raise InputError(f"output_dir {folder} is a file")
-    resume = resume_choice(arguments.resume_from_checkpoint)
-    if resume:
-        check_checkpoint(folder, resume)
-    held = [folder / "config.json", *folder.glob("checkpoint-*")]
-    if any(path.exists() for path in held) and not arguments.overwrite and not resume:
+    checkpoint = checkpoint_to_resume(folder, resume_choice(arguments.resume_from_checkpoint))
+    held = (folder / "config.json").exists() or checkpoints_in(folder)
+    if held and not arguments.overwrite and checkpoint is None:
         raise InputError(
             f"{folder} already holds a run; choose another --output_dir, go on with --resume_from_checkpoint true, "
             "or replace it with --overwrite true"
         )
+    return checkpoint
 
 
-def check_checkpoint(folder: Path, resume: str | bool) -> None:
+def checkpoint_to_resume(folder: Path, resume: str | bool | None) -> Path | None:
     """
-    Makes sure that there is a checkpoint to go on from, in `folder` when `resume` is true, else at the path it is.
+    The checkpoint to go on from: the last one of `folder` when `resume` is true, else the one at the path it is.
+
+    Returns:
+        `None` when nothing is to be resumed; also when `resume` is true and the run was stopped before it had saved
+        a checkpoint, so that the same command can be given again and again until the run is done.
 
     Raises:
-        InputError: there is none, or it holds weights without the optimiser's state: going on would start the
-            optimiser and the learning rate anew.
+        InputError: the path is no checkpoint, or it holds weights without the optimiser's state: going on would
+            start the optimiser and the learning rate anew.
     """
+    if not resume:
+        return None
     if resume is True:
-        resume = get_last_checkpoint(str(folder)) if folder.is_dir() else None
-        if resume is None:
-            hint = "leave out --resume_from_checkpoint to start anew"
-            raise InputError(f"no checkpoint to resume from in {folder}; {hint}")
+        saved = checkpoints_in(folder)
+        if not saved:
+            return None
+        resume = saved[-1]
     checkpoint = Path(resume)
-    if not (checkpoint / "trainer_state.json").is_file():
-        raise InputError(f"{resume} is no checkpoint to resume from (no trainer_state.json)")
-    # optimizer.pt, FSDP's optimizer.bin and optimizer_0/, DeepSpeed's global_step*/
+    if not (checkpoint / STATE_FILE).is_file():
+        raise InputError(f"{resume} is no checkpoint to resume from (no {STATE_FILE})")
+    # FSDP's are optimizer.bin or optimizer_0/, DeepSpeed's global_step*/
     if not any(checkpoint.glob("optimizer*")) and not any(checkpoint.glob("global_step*")):
-        raise InputError(f"{resume} has no optimiser state (save_only_model); it can't be resumed")
+        raise InputError(
+            f"{resume} has no optimiser state (save_only_model); it can't be resumed, but --init_from {resume} starts "
+            "a new run from its weights"
+        )
+    return checkpoint
 
 
 def reported_metrics(sets: dict[str, Dataset]) -> list[str]:
@@ -212,9 +227,13 @@ def check_best_metric(metric: str | None, sets: dict[str, Dataset]) -> None:
 
 
 def remove_checkpoints(arguments: PatchNetTrainingArguments) -> None:
-    """Removes the checkpoints of the run that is being overwritten: resuming must never find them."""
+    """
+    Removes what resuming must never find: the checkpoints of a run that is being overwritten, and of any run those
+    that a killed process left unfinished.
+    """
+    remove_unfinished_checkpoints(arguments.output_dir)
     if arguments.overwrite and not resume_choice(arguments.resume_from_checkpoint):
-        for checkpoint in Path(arguments.output_dir).glob("checkpoint-*"):
+        for checkpoint in checkpoints_in(arguments.output_dir):
             shutil.rmtree(checkpoint)
 
 
@@ -254,13 +273,14 @@ def train(model: ModelArguments, data: DataArguments, arguments: PatchNetTrainin
     """
     training, sets = load_training_and_evaluation_sets(data.dataset, data.train, data.eval)
     patch_types, live = patch_types_of(training)
-    check_output_dir(arguments)
+    checkpoint = check_output_dir(arguments)
     check_best_metric(arguments.metric_for_best_model, sets)
     processor = build_processor(data)
     if arguments.device.type == "cpu":
         torch.set_num_threads(arguments.cpu_threads or cores_of_a_process())
     set_seed(arguments.seed)
     network = build_model(model, data.patch_size, patch_types, live)
+    unmatched = initialize_from(network, model.init_from, model.strict) if model.init_from else []
     if not sets:
         arguments = without_evaluation(arguments)
     trainer = PatchNetTrainer(
@@ -273,10 +293,11 @@ def train(model: ModelArguments, data: DataArguments, arguments: PatchNetTrainin
     if trainer.is_world_process_zero():
         remove_checkpoints(arguments)
         print(training_summary(trainer, training, sets))
-    metrics = dict(trainer.train(resume_from_checkpoint=resume_choice(arguments.resume_from_checkpoint)).metrics)
+        print_start(arguments, checkpoint, model.init_from, unmatched)
+    metrics = train_until_stopped(trainer, checkpoint)
     if sets:
         metrics.update(trainer.evaluate())
-    trainer.save_model()
+    save_final_model(trainer)
     if trainer.is_world_process_zero():
         write_json(Path(arguments.output_dir) / "metrics.json", metrics)
         if sets:
@@ -285,6 +306,60 @@ def train(model: ModelArguments, data: DataArguments, arguments: PatchNetTrainin
         print(f"model and metrics.json are in {arguments.output_dir}")
         print(f"next: python scripts/predict.py --model {arguments.output_dir} IMAGE...")
     return metrics
+
+
+def print_start(
+    arguments: PatchNetTrainingArguments, checkpoint: Path | None, source: str | None, unmatched: list[str]
+) -> None:
+    """Says what the training goes on from."""
+    if checkpoint is not None:
+        print(f"resuming    {checkpoint}")
+    elif resume_choice(arguments.resume_from_checkpoint):
+        print(f"resuming    {arguments.output_dir} has no checkpoint yet: from the beginning")
+    if source is not None and checkpoint is None:
+        print(f"init_from   {source}: {f'{len(unmatched)} not matched' if unmatched else 'everything matched'}")
+        for line in shortened(unmatched):
+            print(f"            {line}")
+
+
+def train_until_stopped(trainer: PatchNetTrainer, checkpoint: Path | None) -> dict[str, float]:
+    """
+    Trains to the end.
+
+    Returns:
+        The Trainer's metrics of the training.
+
+    Raises:
+        TrainingInterrupted: Ctrl-C or SIGTERM ended it with a checkpoint.
+    """
+    interruption = InterruptionCallback(trainer.accelerator)
+    trainer.add_callback(interruption)
+    try:
+        output = trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    finally:
+        interruption.release()
+    if interruption.stopped:
+        raise TrainingInterrupted(
+            f"stopped after step {trainer.state.global_step} of {trainer.state.max_steps}; the same command with "
+            "--resume_from_checkpoint true goes on from there"
+        )
+    return dict(output.metrics)
+
+
+def save_final_model(trainer: PatchNetTrainer) -> None:
+    """
+    Saves the model and its image processor into the run's folder.
+
+    Raises:
+        InputError: they can't be written.
+    """
+    try:
+        trainer.save_model()
+    except (OSError, SafetensorError) as error:
+        raise InputError(
+            f"the model can't be written to {trainer.args.output_dir}: {error}; its checkpoints are whole: make room, "
+            "then --resume_from_checkpoint true ends the run"
+        ) from error
 
 
 def without_evaluation(arguments: PatchNetTrainingArguments) -> PatchNetTrainingArguments:

@@ -14,6 +14,8 @@ from ..errors import InputError
 from ..metrics import presentation_attack_metrics
 from ..models import PatchNetForImageClassification, PatchNetImageProcessor
 from .arguments import PatchNetTrainingArguments
+from .checkpoints import WholeCheckpoints
+from .synchronization import share_buffers, synchronize_batch_norm
 
 POOLED = "total"
 
@@ -52,7 +54,7 @@ class _EpochOfViews(TrainerCallback):
         self.views.set_epoch(int(state.epoch or 0))
 
 
-class PatchNetTrainer(Trainer):
+class PatchNetTrainer(WholeCheckpoints, Trainer):
     """
     Trains and evaluates [`PatchNetForImageClassification`] on Arrow datasets of the data contract.
 
@@ -86,6 +88,8 @@ class PatchNetTrainer(Trainer):
             train_dataset = TrainingViews(train_dataset, processing_class, model.config.patch_types, args.seed)
         if isinstance(eval_dataset, dict) and POOLED in eval_dataset:
             raise InputError(f"an evaluation set is named {POOLED!r}, which stands for all sets pooled; rename it")
+        if args.sync_batch_norm and args.world_size > 1:
+            model = synchronize_batch_norm(model)
         if args.channels_last:
             model = model.to(memory_format=torch.channels_last)
         self.scored: dict[str, ScoredCaptures] = {}
@@ -144,6 +148,8 @@ class PatchNetTrainer(Trainer):
     def evaluation_loop(self, dataloader, description, prediction_loss_only=None, ignore_keys=None,
                         metric_key_prefix="eval") -> EvalLoopOutput:  # fmt: skip
         """Scores a set and adds the metrics of the contract; keeps the scores in `self.scored[prefix]`."""
+        if self.args.world_size > 1:
+            share_buffers(self.model)
         views = dataloader.dataset
         output = super().evaluation_loop(dataloader, description, False, ignore_keys, metric_key_prefix)
         logits = np.asarray(output.predictions, dtype=np.float64)

@@ -255,13 +255,17 @@ def test_a_training_set_of_one_class_is_refused_before_anything_is_written(tmp_p
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize(
-    ("resume", "message"), [("true", "no checkpoint to resume from"), ("gone", "gone is no checkpoint")]
-)
-def test_resuming_from_nothing_is_refused_before_anything_is_written(tmp_path, dataset_folder, resume, message):
-    with pytest.raises(InputError, match=message):
-        train(*arguments_of(tmp_path, dataset_folder, resume_from_checkpoint=resume))
+def test_resuming_from_a_folder_that_is_no_checkpoint_is_refused_before_anything_is_written(tmp_path, dataset_folder):
+    with pytest.raises(InputError, match="gone is no checkpoint"):
+        train(*arguments_of(tmp_path, dataset_folder, resume_from_checkpoint="gone"))
     assert not (tmp_path / "out").exists()
+
+
+def test_a_finished_model_without_checkpoints_is_not_trained_over_by_resuming(tmp_path, dataset_folder):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "config.json").write_text("{}")
+    with pytest.raises(InputError, match="already holds a run"):
+        train(*arguments_of(tmp_path, dataset_folder, resume_from_checkpoint="true"))
 
 
 @pytest.mark.parametrize("metric", ["eval_vall_acer", "eval_val_accer", "val_acerr"])

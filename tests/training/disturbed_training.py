@@ -1,0 +1,57 @@
+"""scripts/train.py, disturbed: the process kills or interrupts itself, or finds no room, at the moment it is told.
+
+Usage: disturbed_training.py MOMENT OPTION... where MOMENT is `never`, `kill:STEP` (SIGKILL in the middle of that step,
+on every process), `kill-save:STEP` (SIGKILL while that step's checkpoint is being written), `interrupt:STEP` (Ctrl-C
+in that step, on the last process only), or `full:BYTES` (no file may grow beyond that once training has begun).
+"""
+
+import os
+import resource
+import signal
+import sys
+
+import patchnet_hf.training.checkpoints as checkpoints
+from patchnet_hf.command_line import run_command
+from patchnet_hf.training.arguments import DataArguments, ModelArguments, PatchNetTrainingArguments
+from patchnet_hf.training.configuration import RunParser
+from patchnet_hf.training.run import train
+from patchnet_hf.training.trainer import PatchNetTrainer
+
+KIND, _, NUMBER = sys.argv[1].partition(":")
+NUMBER = int(NUMBER or 0)
+
+original_step, original_save = PatchNetTrainer.training_step, checkpoints.save_state
+
+
+def training_step(self, model, inputs, *rest):
+    """Step 1 is the first one, not yet counted while it runs."""
+    step = self.state.global_step + 1
+    if KIND == "kill" and step == NUMBER:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if KIND == "interrupt" and step == NUMBER and self.args.process_index == self.args.world_size - 1:
+        os.kill(os.getpid(), signal.SIGINT)
+    if KIND == "full":
+        # A real refusal of the kernel (EFBIG), as a full disk is one (ENOSPC).
+        resource.setrlimit(resource.RLIMIT_FSIZE, (NUMBER, NUMBER))
+    return original_step(self, model, inputs, *rest)
+
+
+def save_state(path, state):
+    """Leaves half a file behind."""
+    if KIND == "kill-save" and os.path.exists(os.path.join(os.path.dirname(path), "model.safetensors")):
+        step = int(os.path.basename(os.path.dirname(path)).split(".")[1].split("-")[1])
+        if step == NUMBER:
+            original_save(path, state)
+            os.truncate(path, os.path.getsize(path) // 2)
+            os.kill(os.getpid(), signal.SIGKILL)
+    original_save(path, state)
+
+
+def main():
+    PatchNetTrainer.training_step, checkpoints.save_state = training_step, save_state
+    parser = RunParser((ModelArguments, DataArguments, PatchNetTrainingArguments), prog="train.py")
+    train(*parser.parse_run(sys.argv[2:]))
+
+
+if __name__ == "__main__":
+    run_command(main)

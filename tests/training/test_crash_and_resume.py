@@ -1,0 +1,150 @@
+"""Real processes that are killed, interrupted or out of room, and what the next one makes of it."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import datasets
+import pytest
+from safetensors.torch import load_file
+
+from patchnet_hf import PatchNetForImageClassification
+
+pytestmark = pytest.mark.slow
+
+spec = importlib.util.spec_from_file_location("test_trainer", Path(__file__).with_name("test_trainer.py"))
+test_trainer = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(test_trainer)
+
+PICKLES = (".pt", ".pth", ".bin", ".pkl", ".ckpt")
+# Twelve steps: two epochs of 24 batches of 2, two batches a step. Everything random is on.
+OPTIONS = """
+backbone: test_resnet
+patch_size: 32
+grid: 1
+dropout: 0.3
+drop_path_rate: 0.2
+num_train_epochs: 2
+per_device_train_batch_size: 2
+gradient_accumulation_steps: 2
+dataloader_num_workers: 1
+learning_rate: 1.0e-3
+lr_scheduler_type: cosine
+precision: float32
+use_cpu: true
+report_to: none
+eval_strategy: steps
+eval_steps: 2
+save_strategy: steps
+save_steps: 2
+save_total_limit: 2
+logging_steps: 1
+"""
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """Starts a run by the name of its folder; returns what came of it."""
+    base = tmp_path_factory.mktemp("runs")
+    dataset = base / "data"
+    splits = {"train": test_trainer.captures(24, 0), "val": test_trainer.captures(9, 1)}
+    datasets.DatasetDict(splits).save_to_disk(dataset)
+    (base / "run.yaml").write_text(f"dataset: {dataset}\n{OPTIONS}")
+
+    def start(name: str, moment: str = "never", *options: str, processes: int = 1):
+        launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
+        command = [
+            sys.executable, *(launcher if processes > 1 else []), Path(__file__).with_name("disturbed_training.py"),
+            moment, "--config", base / "run.yaml", "--output_dir", base / name, *options,
+        ]  # fmt: skip
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+        done = subprocess.run(list(map(str, command)), capture_output=True, text=True, env=environment)
+        return done, base / name
+
+    return start
+
+
+def weights(folder: Path) -> dict:
+    return {name: tensor.tolist() for name, tensor in load_file(folder / "model.safetensors").items()}
+
+
+def checkpoints(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.glob("checkpoint-*"))
+
+
+@pytest.fixture(scope="module")
+def undisturbed(run):
+    done, folder = run("undisturbed")
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def test_a_run_killed_at_several_moments_ends_with_the_weights_of_an_undisturbed_one(run, undisturbed):
+    for moment in ("kill:1", "kill:4", "kill-save:4", "kill:9"):
+        done, folder = run("killed", moment, "--resume_from_checkpoint", "true")
+        assert done.returncode == -9, done.stderr
+        for checkpoint in folder.glob("checkpoint-*"):
+            PatchNetForImageClassification.from_pretrained(checkpoint)
+            json.loads((checkpoint / "trainer_state.json").read_text())
+    assert len(checkpoints(folder)) == 2 and checkpoints(folder)[-1] == "checkpoint-8"
+    done, folder = run("killed", "never", "--resume_from_checkpoint", "true")
+    assert done.returncode == 0, done.stderr
+    assert "resuming    " in done.stdout and "checkpoint-8" in done.stdout
+    assert weights(folder) == weights(undisturbed)
+    assert not list(folder.glob(".*")), "nothing unfinished is left"
+    states = [
+        json.loads((base / "checkpoint-12" / "trainer_state.json").read_text()) for base in (folder, undisturbed)
+    ]
+    losses = [[log["loss"] for log in state["log_history"] if "loss" in log] for state in states]
+    assert len(losses[0]) == 12 and losses[0] == losses[1]
+
+
+def test_nothing_that_a_run_writes_is_a_pickle(undisturbed):
+    files = [path for path in undisturbed.rglob("*") if path.is_file()]
+    assert {path.suffix for path in files} <= {".safetensors", ".json", ".csv", ".png"}, files
+    assert not [path for path in files if path.suffix in PICKLES or path.read_bytes()[:2] in (b"PK", b"\x80\x02")]
+
+
+def test_a_finished_run_that_is_resumed_again_stays_as_it_is(run, undisturbed):
+    before = weights(undisturbed)
+    done, folder = run("undisturbed", "never", "--resume_from_checkpoint", "true")
+    assert done.returncode == 0, done.stderr
+    assert weights(folder) == before
+
+
+def test_ctrl_c_saves_a_checkpoint_that_the_run_goes_on_from(run, undisturbed):
+    done, folder = run("interrupted", "interrupt:5", "--save_only_model", "true")
+    assert done.returncode == 130
+    assert "stopped after step 5 of 12" in done.stderr and "Traceback" not in done.stderr
+    assert checkpoints(folder)[-1] == "checkpoint-5" and not (folder / "model.safetensors").exists()
+    done, folder = run("interrupted", "never", "--resume_from_checkpoint", "true")
+    assert done.returncode == 0, done.stderr
+    assert weights(folder) == weights(undisturbed)
+
+
+def test_a_save_that_fails_is_one_line_and_leaves_the_checkpoint_before_it(run):
+    done, folder = run("full", "kill:3")
+    before = {path.name: path.read_bytes() for path in (folder / "checkpoint-2").iterdir()}
+    done, folder = run("full", "full:1000000", "--resume_from_checkpoint", "true")
+    assert done.returncode == 2, done.stderr
+    (line,) = [line for line in done.stderr.splitlines() if "error:" in line]
+    assert "checkpoint-4 can't be written" in line and "File too large" in line and "checkpoint-2 is whole" in line
+    assert "Traceback" not in done.stderr
+    assert checkpoints(folder) == ["checkpoint-2"] and not list(folder.glob(".*"))
+    assert {path.name: path.read_bytes() for path in (folder / "checkpoint-2").iterdir()} == before
+
+
+def test_two_processes_killed_and_interrupted_end_as_two_undisturbed_ones(run):
+    done, alone = run("two-undisturbed", processes=2)
+    assert done.returncode == 0, done.stderr
+    done, folder = run("two", "kill:3", processes=2)
+    assert done.returncode != 0 and checkpoints(folder) == ["checkpoint-2"]
+    done, folder = run("two", "interrupt:5", "--resume_from_checkpoint", "true", processes=2)
+    assert done.returncode != 0 and done.stderr.count("stopped after step 5 of 6") == 1, done.stderr
+    assert checkpoints(folder)[-1] == "checkpoint-5", "both processes stopped, though one was told to"
+    done, folder = run("two", "never", "--resume_from_checkpoint", "true", processes=2)
+    assert done.returncode == 0, done.stderr
+    assert weights(folder) == weights(alone)
