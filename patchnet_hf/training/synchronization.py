@@ -1,74 +1,89 @@
 """What processes have to agree on beyond gradients: batch-norm statistics."""
 
 import torch
-from timm.layers.norm_act import SyncBatchNormAct, convert_sync_batchnorm
+from timm.layers.norm_act import BatchNormAct2d, convert_sync_batchnorm
 from torch import Tensor, nn
 from torch.distributed.nn.functional import all_reduce
 
+from ..errors import InputError
 
-class SynchronizedBatchNorm(nn.SyncBatchNorm):
-    """
-    [`torch.nn.SyncBatchNorm`] that also works on the CPU, where torch offers none.
 
-    In training mode the mean and variance are those of the joint batch of all processes, and gradients flow through
-    them (Ioffe and Szegedy 2015, arXiv 1502.03167, over the union of the batches). In evaluation mode, and in one
-    process, it is plain batch normalisation.
+def joint_batch_norm(layer: nn.BatchNorm2d, input: Tensor) -> Tensor:
     """
+    Batch normalisation by the mean and variance of the joint batch of all processes, through which gradients flow.
+
+    Ioffe and Szegedy 2015 (arXiv 1502.03167) over the union of the batches; computed in float32 at least. Updates the
+    layer's running statistics.
+
+    Args:
+        layer: in training mode; gives weights, running statistics, momentum and epsilon.
+        input: `(N, C, H, W)`, of every process.
+
+    Returns:
+        Tensor like `input`.
+    """
+    values = input.to(torch.promote_types(input.dtype, torch.float32))
+    shape = (1, -1, 1, 1)
+    own_count = values.new_tensor([values.numel() / values.shape[1]])
+    total = all_reduce(torch.cat([values.sum((0, 2, 3)), own_count]))
+    mean, count = total[:-1] / total[-1], total[-1].detach()
+    # The variance in a second pass: a difference of large sums would lose its digits.
+    centered = values - mean.view(shape)
+    variance = all_reduce(centered.square().sum((0, 2, 3))) / count
+    if layer.track_running_stats:
+        _track(layer, mean.detach(), variance.detach() * count / (count - 1).clamp_min(1))
+    normalized = centered * torch.rsqrt(variance + layer.eps).view(shape)
+    if layer.affine:
+        normalized = normalized * layer.weight.view(shape) + layer.bias.view(shape)
+    return normalized.to(input.dtype)
+
+
+def _track(layer: nn.BatchNorm2d, mean: Tensor, unbiased_variance: Tensor) -> None:
+    layer.num_batches_tracked.add_(1)
+    momentum = 1 / layer.num_batches_tracked.item() if layer.momentum is None else layer.momentum
+    layer.running_mean.lerp_(mean.to(layer.running_mean.dtype), momentum)
+    layer.running_var.lerp_(unbiased_variance.to(layer.running_var.dtype), momentum)
+
+
+class JointBatchNorm2d(nn.BatchNorm2d):
+    """[`torch.nn.BatchNorm2d`] that in training mode sees the joint batch of all processes, on any device."""
 
     def forward(self, input: Tensor) -> Tensor:
-        """`(N, C, ...)` to the same shape."""
-        processes = torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
-        if input.device.type != "cpu" or not self.training or processes == 1:
-            return super().forward(input)
-        return self._normalized(input)
-
-    def _normalized(self, input: Tensor) -> Tensor:
-        values = input.float()
-        over = [0, *range(2, values.ndim)]
-        shape = [1, -1] + [1] * (values.ndim - 2)
-        count = values.new_tensor([values.numel() / values.shape[1]])
-        total = all_reduce(torch.cat([values.sum(over), count]))
-        mean, count = total[:-1] / total[-1], total[-1].detach()
-        # The variance in a second pass: a difference of large sums would lose its digits.
-        centered = values - mean.view(shape)
-        variance = all_reduce(centered.square().sum(over)) / count
-        if self.track_running_stats:
-            self._track(mean.detach(), variance.detach(), count)
-        normalized = centered * torch.rsqrt(variance + self.eps).view(shape)
-        if self.affine:
-            normalized = normalized * self.weight.float().view(shape) + self.bias.float().view(shape)
-        return normalized.to(input.dtype)
-
-    def _track(self, mean: Tensor, variance: Tensor, count: Tensor) -> None:
-        self.num_batches_tracked.add_(1)
-        momentum = 1 / self.num_batches_tracked.item() if self.momentum is None else self.momentum
-        self.running_mean.lerp_(mean.to(self.running_mean.dtype), momentum)
-        unbiased = variance * count / (count - 1).clamp_min(1)
-        self.running_var.lerp_(unbiased.to(self.running_var.dtype), momentum)
+        """`(N, C, H, W)` to the same shape."""
+        return joint_batch_norm(self, input) if self.training else super().forward(input)
 
 
-class SynchronizedBatchNormAct(SyncBatchNormAct, SynchronizedBatchNorm):
-    """timm's batch normalisation with an activation behind it, synchronised by [`SynchronizedBatchNorm`]."""
+class JointBatchNormAct2d(BatchNormAct2d):
+    """timm's batch normalisation with an activation behind it, over the joint batch as [`JointBatchNorm2d`]."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`(N, C, H, W)` to the same shape."""
+        return self.act(self.drop(joint_batch_norm(self, x))) if self.training else super().forward(x)
 
 
-def synchronize_batch_norm(module: nn.Module) -> nn.Module:
+def synchronize_batch_norm(module: nn.Module, device: torch.device) -> nn.Module:
     """
     Makes all batch normalisation in `module` use the statistics of the joint batch of all processes.
 
-    Names of parameters and buffers stay the same, so the weights fit the module before and after.
+    On an accelerator by torch's fused [`torch.nn.SyncBatchNorm`]; torch has none for the CPU, where
+    [`joint_batch_norm`] does it. Names of parameters and buffers stay the same.
 
     Args:
-        module: changed in place.
+        module: changed in place, or replaced where it is a batch normalisation itself.
+        device: that it will be trained on, by processes of an initialised `torch.distributed`.
 
-    Returns:
-        `module`, or its replacement where it is a batch normalisation itself.
+    Raises:
+        InputError: on the CPU, `module` has batch normalisation of another kind than that of images.
     """
-    module = convert_sync_batchnorm(module)
+    if device.type != "cpu":
+        return convert_sync_batchnorm(module)
     for part in module.modules():
-        if isinstance(part, SyncBatchNormAct):
-            part.__class__ = SynchronizedBatchNormAct
-        elif isinstance(part, nn.SyncBatchNorm):
-            part.__class__ = SynchronizedBatchNorm
+        if type(part) is nn.BatchNorm2d:
+            part.__class__ = JointBatchNorm2d
+        elif type(part) is BatchNormAct2d:
+            part.__class__ = JointBatchNormAct2d
+        elif isinstance(part, nn.modules.batchnorm._BatchNorm):
+            raise InputError(f"sync_batch_norm: {type(part).__name__} can't be synchronised on the CPU")
     return module
 
 

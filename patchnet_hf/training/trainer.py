@@ -89,7 +89,7 @@ class PatchNetTrainer(WholeCheckpoints, Trainer):
         if isinstance(eval_dataset, dict) and POOLED in eval_dataset:
             raise InputError(f"an evaluation set is named {POOLED!r}, which stands for all sets pooled; rename it")
         if args.sync_batch_norm and args.world_size > 1:
-            model = synchronize_batch_norm(model)
+            model = synchronize_batch_norm(model, args.device)
         if args.channels_last:
             model = model.to(memory_format=torch.channels_last)
         self.scored: dict[str, ScoredCaptures] = {}
