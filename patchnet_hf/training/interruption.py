@@ -52,6 +52,11 @@ class InterruptionCallback(TrainerCallback):
             control.should_save = True
             control.should_training_stop = True
 
+    def on_epoch_end(self, args, state, control, **kwargs):
+        """Leaves out what is done once an epoch, if this one was broken off: it will be done when it has ended."""
+        if self.stopped and state.epoch != int(state.epoch):
+            control.should_evaluate = control.should_save = control.should_log = False
+
     def on_train_end(self, args, state, control, **kwargs):
         """Gives the signals back."""
         self.release()

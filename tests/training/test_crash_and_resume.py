@@ -117,7 +117,9 @@ def test_a_finished_run_that_is_resumed_again_stays_as_it_is(run, undisturbed):
 
 def test_ctrl_c_saves_a_checkpoint_that_the_run_goes_on_from(run, undisturbed):
     done, folder = run("interrupted", "interrupt:5", "--save_only_model", "true")
-    assert done.returncode == 130
+    assert done.returncode == 130, done.stderr
+    history = json.loads((folder / "checkpoint-5" / "trainer_state.json").read_text())["log_history"]
+    assert max(log["step"] for log in history if "eval_val_acer" in log) == 4, "nobody waits for another evaluation"
     assert "stopped after step 5 of 12" in done.stderr and "Traceback" not in done.stderr
     assert checkpoints(folder)[-1] == "checkpoint-5" and not (folder / "model.safetensors").exists()
     done, folder = run("interrupted", "never", "--resume_from_checkpoint", "true")
