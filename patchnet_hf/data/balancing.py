@@ -239,7 +239,7 @@ def balance_stream(
             `"min"`: until the first group has.
 
     Returns:
-        The interleaved stream, whose groups are equally frequent to within one in every part of it. Its images are
+        The interleaved stream, whose groups are equally frequent to within one in any part of a pass. Its images are
         left as encoded bytes, as [`TrainingStream`] reads them.
 
     Raises:
