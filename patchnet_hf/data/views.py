@@ -1,11 +1,12 @@
 """Captures of an Arrow dataset as the views that the model sees: random patches to train, a grid to evaluate."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+import PIL.Image
 import torch
-from datasets import Dataset, Image
+from datasets import Dataset, Image, IterableDataset
 
 from ..models.image_processing_patchnet import PatchNetImageProcessor, crop_face, pad_to_patch, resize_image
 from .decoding import decode_image
@@ -13,13 +14,16 @@ from .decoding import decode_image
 TRAINING_VIEWS = 2
 
 
-def encoded_images(dataset: Dataset, columns: Sequence[str]) -> Dataset:
+def encoded_images(dataset: Dataset | IterableDataset, columns: Sequence[str]) -> Dataset | IterableDataset:
     """`dataset` with these columns alone, its images left as encoded bytes."""
     return dataset.select_columns(list(columns)).cast_column("image", Image(decode=False))
 
 
-def decode_capture(image: dict) -> np.ndarray:
-    """An `Image(decode=False)` value, `{"bytes": ..., "path": ...}`, as `(H, W, 3)` uint8 RGB."""
+def decode_capture(image: dict | PIL.Image.Image) -> np.ndarray:
+    """An `Image(decode=False)` value, `{"bytes": ..., "path": ...}`, or a decoded one, as `(H, W, 3)` uint8 RGB."""
+    if isinstance(image, PIL.Image.Image):
+        # A stream that was filtered or mapped decodes its images whatever it's cast to.
+        return np.asarray(image.convert("RGB"))
     data = image["bytes"]
     return decode_image(Path(image["path"]).read_bytes() if data is None else data)
 
@@ -49,6 +53,28 @@ def random_patch(face: np.ndarray, patch_size: int, random: np.random.Generator,
     return np.ascontiguousarray(patch)
 
 
+def training_item(row: dict, label: int, processor: PatchNetImageProcessor, random: np.random.Generator) -> dict:
+    """
+    Two random views of one capture.
+
+    Args:
+        row: `image` as encoded bytes and `face_box`.
+        label: patch-type id.
+        processor: its mode, patch size and face expansion shape the views.
+        random: source of the views.
+
+    Returns:
+        `{"pixel_values": (2, P, P, 3) uint8, "labels": label}`.
+    """
+    face = crop_face(decode_capture(row["image"]), row["face_box"], processor.face_expand)
+    # A face photographed upright is turned in the "patches" recipe only, where no face can be recognised.
+    rotate = processor.mode == "patches"
+    face = face if rotate else resize_image(face, processor.resize_size)
+    face = pad_to_patch(face, processor.patch_size)
+    views = [random_patch(face, processor.patch_size, random, rotate) for _ in range(TRAINING_VIEWS)]
+    return {"pixel_values": np.stack(views), "labels": label}
+
+
 class TrainingViews(torch.utils.data.Dataset):
     """
     Two random views of each capture, with its patch-type id.
@@ -56,16 +82,23 @@ class TrainingViews(torch.utils.data.Dataset):
     The randomness of a view depends on the seed, the epoch and the capture alone, not on workers, processes or what
     was drawn before, so that a run can be repeated and resumed exactly.
 
+    A sampler that draws a capture several times in an epoch gets different views of it by asking for
+    `index + times drawn before * len(views)`.
+
     Args:
         dataset: Arrow dataset by the data contract.
         processor: its mode, patch size and face expansion shape the views.
         patch_types: the model's patch types; every capture's type must be among them.
         seed: of the views.
 
+    Attributes:
+        dataset: as given.
+
     Items: `{"pixel_values": (2, P, P, 3) uint8, "labels": int}`.
     """
 
     def __init__(self, dataset: Dataset, processor: PatchNetImageProcessor, patch_types: Sequence[str], seed: int = 0):
+        self.dataset = dataset
         self.processor = processor
         self.seed = seed
         # In shared memory, so that workers which live on from epoch to epoch see it change.
@@ -85,16 +118,13 @@ class TrainingViews(torch.utils.data.Dataset):
     def __len__(self) -> int:
         return len(self._rows)
 
+    def __iter__(self) -> Iterator[dict]:
+        return (self[index] for index in range(len(self)))
+
     def __getitem__(self, index: int) -> dict:
-        row = self._rows[int(index)]
-        face = crop_face(decode_capture(row["image"]), row["face_box"], self.processor.face_expand)
-        # A face photographed upright is turned in the "patches" recipe only, where no face can be recognised.
-        rotate = self.processor.mode == "patches"
-        face = face if rotate else resize_image(face, self.processor.resize_size)
-        face = pad_to_patch(face, self.processor.patch_size)
+        row = self._rows[int(index) % len(self)]
         random = np.random.default_rng((self.seed, self._epoch.item(), int(index)))
-        views = [random_patch(face, self.processor.patch_size, random, rotate) for _ in range(TRAINING_VIEWS)]
-        return {"pixel_values": np.stack(views), "labels": self._type_ids[row["patch_type"]]}
+        return training_item(row, self._type_ids[row["patch_type"]], self.processor, random)
 
 
 class EvaluationViews(torch.utils.data.Dataset):

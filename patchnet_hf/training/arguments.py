@@ -109,6 +109,20 @@ class DataArguments:
     grid: int = field(default=3, metadata={"help": "Evaluation averages over GRID x GRID patches."})
     resize_size: int = field(default=232, metadata={"help": "Recipe resize: side that the face is resized to."})
     face_expand: float = field(default=1.3, metadata={"help": "Factor on the sides of a face box."})
+    balance: str = field(
+        default="none",
+        metadata={
+            "help": "Draw groups of training captures equally often: none, label, patch_type, attack_type, source, "
+            "device, subject, session, video, or several joined by + (label+source) for their combinations."
+        },
+    )
+    balance_length: str = field(
+        default="max",
+        metadata={
+            "help": "Captures in a balanced epoch: max (the largest group once, others oversampled to its size), min "
+            "(of each group as many as the smallest has), or a number."
+        },
+    )
 
 
 @dataclass

@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 from transformers import set_seed
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
+from ..data.balancing import BalancedSampling
 from ..data.loading import load_training_and_evaluation_sets
 from ..data.schema import live_patch_types
 from ..errors import InputError, did_you_mean
@@ -23,6 +24,7 @@ from .checkpoints import STATE_FILE, checkpoints_in, remove_unfinished_checkpoin
 from .initialization import initialize_from, shortened
 from .interruption import InterruptionCallback, TrainingInterrupted
 from .report import metrics_table, write_json
+from .sampling import sampling_lines
 from .trainer import POOLED, PatchNetTrainer, ScoredCaptures
 
 
@@ -248,6 +250,7 @@ def training_summary(trainer: PatchNetTrainer, training: Dataset, sets: dict[str
         [
             f"model       {config.backbone}, {parameters / 1e6:.1f} M parameters, {trainer.args.device}, {precision}",
             f"training    {len(training)} captures, batch {batch}, {args.num_train_epochs:g} epochs",
+            *sampling_lines(trainer, trainer.balanced_sampler, len(training)),
             f"evaluation  {evaluated}",
             f"patch types {', '.join(config.patch_types)} (live: {', '.join(config.live_patch_types)})",
         ]
@@ -271,6 +274,7 @@ def train(model: ModelArguments, data: DataArguments, arguments: PatchNetTrainin
     Raises:
         InputError: something given can't be used; nothing has been written then.
     """
+    balance = BalancedSampling.parse(data.balance, data.balance_length)
     training, sets = load_training_and_evaluation_sets(data.dataset, data.train, data.eval)
     patch_types, live = patch_types_of(training)
     checkpoint = check_output_dir(arguments)
@@ -284,7 +288,12 @@ def train(model: ModelArguments, data: DataArguments, arguments: PatchNetTrainin
     if not sets:
         arguments = without_evaluation(arguments)
     trainer = PatchNetTrainer(
-        model=network, args=arguments, train_dataset=training, eval_dataset=sets or None, processing_class=processor
+        model=network,
+        args=arguments,
+        train_dataset=training,
+        eval_dataset=sets or None,
+        processing_class=processor,
+        balance=balance,
     )
     for callback in (ProgressCallback, PrinterCallback):
         trainer.remove_callback(callback)

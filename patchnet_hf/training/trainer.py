@@ -4,17 +4,20 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from datasets import Dataset
+from datasets import Dataset, IterableDataset
 from transformers import Trainer, TrainerCallback
 from transformers.trainer_utils import EvalLoopOutput
 
+from ..data.balancing import BalancedSampling, balance_stream
 from ..data.collation import ViewCollator
+from ..data.streams import TrainingStream
 from ..data.views import EvaluationViews, TrainingViews
 from ..errors import InputError
 from ..metrics import presentation_attack_metrics
 from ..models import PatchNetForImageClassification, PatchNetImageProcessor
 from .arguments import PatchNetTrainingArguments
 from .checkpoints import WholeCheckpoints
+from .sampling import fill_batches
 from .synchronization import share_buffers, synchronize_batch_norm
 
 POOLED = "total"
@@ -45,13 +48,19 @@ class ScoredCaptures:
 
 
 class _EpochOfViews(TrainerCallback):
-    """Tells the training views their epoch; accelerate forwards it to the sampler only, once there are processes."""
+    """
+    Tells the training views, and the balanced sampler if there is one, their epoch.
 
-    def __init__(self, views: TrainingViews):
-        self.views = views
+    accelerate forwards it to the sampler only, once there are processes, and not even to that where several processes
+    resume in the middle of an epoch.
+    """
+
+    def __init__(self, *parts):
+        self.parts = parts
 
     def on_epoch_begin(self, args, state, control, **kwargs):
-        self.views.set_epoch(int(state.epoch or 0))
+        for part in self.parts:
+            part.set_epoch(int(state.epoch or 0))
 
 
 class PatchNetTrainer(WholeCheckpoints, Trainer):
@@ -66,9 +75,11 @@ class PatchNetTrainer(WholeCheckpoints, Trainer):
     Args:
         model: the model to train.
         args: training arguments.
-        train_dataset: `datasets.Dataset` by the data contract, or [`TrainingViews`].
+        train_dataset: `datasets.Dataset` by the data contract, or [`TrainingViews`]; or a `datasets.IterableDataset`,
+            or [`TrainingStream`], for which `max_steps` must be given.
         eval_dataset: one `datasets.Dataset`, or a dict of them by name.
         processing_class: the image processor that makes views; saved with the model.
+        balance: which groups of training captures are drawn equally often; by default each capture is drawn once.
         **kwargs: as for [`transformers.Trainer`].
     """
 
@@ -77,15 +88,26 @@ class PatchNetTrainer(WholeCheckpoints, Trainer):
         model: PatchNetForImageClassification,
         args: PatchNetTrainingArguments,
         data_collator=None,
-        train_dataset: Dataset | TrainingViews | None = None,
+        train_dataset: Dataset | TrainingViews | IterableDataset | TrainingStream | None = None,
         eval_dataset: Dataset | dict[str, Dataset] | None = None,
         processing_class: PatchNetImageProcessor | None = None,
+        balance: BalancedSampling | None = None,
         **kwargs,
     ):
         if processing_class is None:
             raise ValueError("PatchNetTrainer needs processing_class, a PatchNetImageProcessor: it makes the views")
         if isinstance(train_dataset, Dataset):
             train_dataset = TrainingViews(train_dataset, processing_class, model.config.patch_types, args.seed)
+        elif isinstance(train_dataset, IterableDataset):
+            if balance is not None:
+                train_dataset, balance = balance_stream(train_dataset, balance.columns, balance.length), None
+            train_dataset = TrainingStream(train_dataset, processing_class, model.config.patch_types, args.seed)
+        if isinstance(train_dataset, TrainingStream) and args.max_steps <= 0:
+            raise InputError("a stream of training captures has no length; say with max_steps how long to train")
+        if balance is not None and not isinstance(train_dataset, TrainingViews):
+            raise InputError(
+                "balance needs captures to train on; a TrainingStream is balanced before by balance_stream"
+            )
         if isinstance(eval_dataset, dict) and POOLED in eval_dataset:
             raise InputError(f"an evaluation set is named {POOLED!r}, which stands for all sets pooled; rename it")
         if args.sync_batch_norm and args.world_size > 1:
@@ -102,8 +124,13 @@ class PatchNetTrainer(WholeCheckpoints, Trainer):
             processing_class=processing_class,
             **kwargs,
         )
+        self.balanced_sampler = None
+        if balance is not None:
+            seed = args.seed if args.data_seed is None else args.data_seed
+            self.balanced_sampler = balance.sampler(train_dataset.dataset, seed)
         if isinstance(train_dataset, TrainingViews):
-            self.add_callback(_EpochOfViews(train_dataset))
+            sampler = [] if self.balanced_sampler is None else [self.balanced_sampler]
+            self.add_callback(_EpochOfViews(train_dataset, *sampler))
 
     @staticmethod
     def _as_views(eval_dataset, processor: PatchNetImageProcessor):
@@ -136,6 +163,17 @@ class PatchNetTrainer(WholeCheckpoints, Trainer):
         # Sets have reported one by one; what a callback waits for (early stopping, say) may be the pooled numbers.
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
+
+    def _get_train_sampler(self, train_dataset=None):
+        if self.balanced_sampler is None:
+            return super()._get_train_sampler(train_dataset)
+        fill_batches(self.balanced_sampler, self)
+        return self.balanced_sampler
+
+    def num_examples(self, dataloader) -> int:
+        """As [`transformers.Trainer.num_examples`]; of a balanced epoch what it draws, not what it draws from."""
+        balanced = self.balanced_sampler is not None and dataloader.dataset is self.train_dataset
+        return len(self.balanced_sampler) if balanced else super().num_examples(dataloader)
 
     def get_eval_dataloader(self, eval_dataset=None):
         """As [`transformers.Trainer.get_eval_dataloader`], also of a `datasets.Dataset` of captures."""
