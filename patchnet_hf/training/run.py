@@ -3,6 +3,7 @@
 import json
 import shutil
 import warnings
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from ..models import PatchNetConfig, PatchNetForImageClassification, PatchNetIma
 from .arguments import DataArguments, ModelArguments, PatchNetTrainingArguments, cores_of_a_process, resume_choice
 from .callbacks import ConsoleCallback
 from .report import metrics_table, write_json
+from .telegram import TelegramCallback
 from .trainer import POOLED, PatchNetTrainer, ScoredCaptures
 
 
@@ -263,6 +265,9 @@ def train(model: ModelArguments, data: DataArguments, arguments: PatchNetTrainin
     network = build_model(model, data.patch_size, patch_types, live)
     if not sets:
         arguments = without_evaluation(arguments)
+    # Before the Trainer writes anything, in the process that will report.
+    report = arguments.telegram and arguments.process_index == 0
+    telegram = TelegramCallback.checked(arguments.output_dir) if report else None
     trainer = PatchNetTrainer(
         model=network, args=arguments, train_dataset=training, eval_dataset=sets or None, processing_class=processor
     )
@@ -273,10 +278,13 @@ def train(model: ModelArguments, data: DataArguments, arguments: PatchNetTrainin
     if trainer.is_world_process_zero():
         remove_checkpoints(arguments)
         print(training_summary(trainer, training, sets))
-    metrics = dict(trainer.train(resume_from_checkpoint=resume_choice(arguments.resume_from_checkpoint)).metrics)
-    if sets:
-        metrics.update(trainer.evaluate())
-    trainer.save_model()
+    if telegram is not None:
+        trainer.add_callback(telegram)
+    with telegram.reporting() if telegram is not None else nullcontext():
+        metrics = dict(trainer.train(resume_from_checkpoint=resume_choice(arguments.resume_from_checkpoint)).metrics)
+        if sets:
+            metrics.update(trainer.evaluate())
+        trainer.save_model()
     if trainer.is_world_process_zero():
         write_json(Path(arguments.output_dir) / "metrics.json", metrics)
         if sets:
