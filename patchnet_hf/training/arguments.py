@@ -181,6 +181,13 @@ class PatchNetTrainingArguments(TrainingArguments):
         default="tensorboard", metadata={"help": "tensorboard, wandb, none and others, as transformers knows them."}
     )
     per_device_eval_batch_size: int = field(default=16, metadata={"help": "Captures (of GRID x GRID patches)."})
+    telegram: bool = field(
+        default=False,
+        metadata={
+            "help": "Report to Telegram chats. TELEGRAM_TOKEN and TELEGRAM_CHAT_ID come from the environment or .env, "
+            "never from an option; docs/telegram.md tells how."
+        },
+    )
 
     def __post_init__(self):
         if self.precision not in PRECISIONS:

@@ -3,6 +3,7 @@
 import json
 import shutil
 import warnings
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ from .initialization import initialize_from, shortened
 from .interruption import InterruptionCallback, TrainingInterrupted
 from .report import metrics_table, write_json
 from .sampling import sampling_lines
+from .telegram import TelegramCallback
 from .trainer import POOLED, PatchNetTrainer, ScoredCaptures
 
 
@@ -287,6 +289,9 @@ def train(model: ModelArguments, data: DataArguments, arguments: PatchNetTrainin
     unmatched = initialize_from(network, model.init_from, model.strict) if model.init_from else []
     if not sets:
         arguments = without_evaluation(arguments)
+    # Before the Trainer writes anything, in the process that will report.
+    report = arguments.telegram and arguments.process_index == 0
+    telegram = TelegramCallback.checked(arguments.output_dir) if report else None
     trainer = PatchNetTrainer(
         model=network,
         args=arguments,
@@ -303,10 +308,13 @@ def train(model: ModelArguments, data: DataArguments, arguments: PatchNetTrainin
         remove_checkpoints(arguments)
         print(training_summary(trainer, training, sets))
         print_start(arguments, checkpoint, model.init_from, unmatched)
-    metrics = train_until_stopped(trainer, checkpoint)
-    if sets:
-        metrics.update(trainer.evaluate())
-    save_final_model(trainer)
+    if telegram is not None:
+        trainer.add_callback(telegram)
+    with telegram.reporting() if telegram is not None else nullcontext():
+        metrics = train_until_stopped(trainer, checkpoint)
+        if sets:
+            metrics.update(trainer.evaluate())
+        save_final_model(trainer)
     if trainer.is_world_process_zero():
         write_json(Path(arguments.output_dir) / "metrics.json", metrics)
         if sets:
