@@ -9,6 +9,7 @@ from datasets import Dataset, Image
 
 from ..models.image_processing_patchnet import PatchNetImageProcessor, crop_face, pad_to_patch, resize_image
 from .decoding import decode_image
+from .schema import BONA_FIDE, SPOOF
 
 TRAINING_VIEWS = 2
 
@@ -62,7 +63,10 @@ class TrainingViews(torch.utils.data.Dataset):
         patch_types: the model's patch types; every capture's type must be among them.
         seed: of the views.
 
-    Items: `{"pixel_values": (2, P, P, 3) uint8, "labels": int}`.
+    Attributes:
+        attack_types: names of the attack types, `"bonafide"` for live captures before them; a position is an id.
+
+    Items: `{"pixel_values": (2, P, P, 3) uint8, "labels": int, "attack_types": int}`.
     """
 
     def __init__(self, dataset: Dataset, processor: PatchNetImageProcessor, patch_types: Sequence[str], seed: int = 0):
@@ -76,7 +80,12 @@ class TrainingViews(torch.utils.data.Dataset):
         if missing:
             raise ValueError(f"training captures have patch types {sorted(missing)} that the model doesn't know")
         self._type_ids = {index: list(patch_types).index(names[index]) for index in present}
-        self._rows = encoded_images(dataset, ["image", "face_box", "patch_type"])
+        attacks = {
+            kind for kind, label in zip(dataset["attack_type"][:], dataset["label"][:], strict=True) if label == SPOOF
+        }
+        self.attack_types = [BONA_FIDE, *sorted(attacks)]
+        self._attack_ids = {name: index for index, name in enumerate(self.attack_types) if index}
+        self._rows = encoded_images(dataset, ["image", "face_box", "patch_type", "label", "attack_type"])
 
     def set_epoch(self, epoch: int):
         """Draws other views from now on, in workers that run already, too."""
@@ -94,7 +103,11 @@ class TrainingViews(torch.utils.data.Dataset):
         face = pad_to_patch(face, self.processor.patch_size)
         random = np.random.default_rng((self.seed, self._epoch.item(), int(index)))
         views = [random_patch(face, self.processor.patch_size, random, rotate) for _ in range(TRAINING_VIEWS)]
-        return {"pixel_values": np.stack(views), "labels": self._type_ids[row["patch_type"]]}
+        return {
+            "pixel_values": np.stack(views),
+            "labels": self._type_ids[row["patch_type"]],
+            "attack_types": self._attack_ids[row["attack_type"]] if row["label"] == SPOOF else 0,
+        }
 
 
 class EvaluationViews(torch.utils.data.Dataset):

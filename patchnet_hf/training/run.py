@@ -10,6 +10,7 @@ import timm
 import torch
 from datasets import Dataset
 from transformers import set_seed
+from transformers.integrations import TensorBoardCallback
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from transformers.trainer_utils import get_last_checkpoint
 
@@ -19,6 +20,9 @@ from ..errors import InputError, did_you_mean
 from ..models import PatchNetConfig, PatchNetForImageClassification, PatchNetImageProcessor
 from .arguments import DataArguments, ModelArguments, PatchNetTrainingArguments, cores_of_a_process, resume_choice
 from .callbacks import ConsoleCallback
+from .learning_curve import LearningCurveCallback
+from .metrics_file import MetricsFileCallback
+from .panel import training_summary
 from .report import metrics_table, write_json
 from .trainer import POOLED, PatchNetTrainer, ScoredCaptures
 
@@ -218,28 +222,12 @@ def remove_checkpoints(arguments: PatchNetTrainingArguments) -> None:
             shutil.rmtree(checkpoint)
 
 
-def training_summary(trainer: PatchNetTrainer, training: Dataset, sets: dict[str, Dataset]) -> str:
-    """What is about to be trained, on what and where, in a few lines."""
-    config, args = trainer.model.config, trainer.args
-    parameters = sum(parameter.numel() for parameter in trainer.model.parameters())
-    precision = "bfloat16" if args.bf16 else "float16" if args.fp16 else "float32"
-    batch = args.train_batch_size * args.world_size * args.gradient_accumulation_steps
-    evaluated = ", ".join(f"{name} {len(part)}" for name, part in sets.items()) or "none"
-    return "\n".join(
-        [
-            f"model       {config.backbone}, {parameters / 1e6:.1f} M parameters, {trainer.args.device}, {precision}",
-            f"training    {len(training)} captures, batch {batch}, {args.num_train_epochs:g} epochs",
-            f"evaluation  {evaluated}",
-            f"patch types {', '.join(config.patch_types)} (live: {', '.join(config.live_patch_types)})",
-        ]
-    )
-
-
 def train(model: ModelArguments, data: DataArguments, arguments: PatchNetTrainingArguments) -> dict[str, float]:
     """
     Trains, evaluates every set with the best checkpoint, and leaves a model that loads by `from_pretrained`.
 
-    `output_dir` then holds the model and its image processor, `metrics.json` and the Trainer's logs.
+    `output_dir` then holds the model and its image processor, `metrics.json`, `metrics.csv`, `learning_curve.png` and
+    the Trainer's logs.
 
     Args:
         model: network and loss.
@@ -270,11 +258,17 @@ def train(model: ModelArguments, data: DataArguments, arguments: PatchNetTrainin
         trainer.remove_callback(callback)
     if not arguments.disable_tqdm:
         trainer.add_callback(ConsoleCallback())
+    if sets:
+        trainer.add_callback(MetricsFileCallback())
+    trainer.add_callback(LearningCurveCallback())  # before whatever sends the picture
     if trainer.is_world_process_zero():
         remove_checkpoints(arguments)
         print(training_summary(trainer, training, sets))
     metrics = dict(trainer.train(resume_from_checkpoint=resume_choice(arguments.resume_from_checkpoint)).metrics)
     if sets:
+        if arguments.load_best_model_at_end:
+            # In a curve over steps the best checkpoint would pass for the last one.
+            trainer.remove_callback(TensorBoardCallback)
         metrics.update(trainer.evaluate())
     trainer.save_model()
     if trainer.is_world_process_zero():
