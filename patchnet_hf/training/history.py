@@ -42,26 +42,27 @@ def of_training(log_history: Sequence[Mapping]) -> list[Mapping]:
     return list(itertools.takewhile(lambda log: "train_runtime" not in log, log_history))
 
 
-def set_numbers(log: Mapping, step: int | None = None) -> SetNumbers | None:
+def set_numbers(log: Mapping) -> SetNumbers | None:
     """
     The evaluation set that a log is of, or `None` if it is of none.
 
     Args:
         log: of the Trainer; an evaluation has `eval_{set}_{number}`, or `eval_{number}` for a set without a name.
-        step: of the log, when it doesn't say (callbacks get logs without it).
+            What callbacks get lacks the step, which is 0 then.
 
     >>> set_numbers({"eval_val_acer": 0.1, "eval_val_images": 80, "epoch": 2.0, "step": 10})
     SetNumbers(name='val', numbers={'acer': 0.1, 'images': 80}, epoch=2.0, step=10)
     >>> set_numbers({"loss": 1.0})
     """
-    for key in log:
-        prefix = key.removesuffix("acer")
-        # An attack type may be called acer, too: eval_val_apcer_type_acer. No type has a number of images.
-        if prefix != key and prefix.startswith("eval_") and f"{prefix}images" in log:
-            name = prefix.removeprefix("eval_").removesuffix("_") or UNNAMED
-            numbers = {key.removeprefix(prefix): value for key, value in log.items() if key.startswith(prefix)}
-            return SetNumbers(name, numbers, log.get("epoch", 0.0), log.get("step", step or 0))
-    return None
+    prefixes = [key.removesuffix("acer") for key in log if key.startswith("eval_") and key.endswith("acer")]
+    prefixes = [prefix for prefix in prefixes if f"{prefix}images" in log]
+    if not prefixes:
+        return None
+    # An attack type may be called acer, too: eval_val_apcer_type_acer.
+    prefix = min(prefixes, key=len)
+    name = prefix.removeprefix("eval_").removesuffix("_") or UNNAMED
+    numbers = {key.removeprefix(prefix): value for key, value in log.items() if key.startswith(prefix)}
+    return SetNumbers(name, numbers, log.get("epoch", 0.0), log.get("step", 0))
 
 
 def evaluations(log_history: Sequence[Mapping]) -> list[SetNumbers]:

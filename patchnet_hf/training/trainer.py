@@ -61,6 +61,10 @@ class PatchNetTrainer(Trainer):
     all of them pooled; `eval_{set}_loss` is the binary log-loss of the live probability, defined for patch types that
     training never saw, too.
 
+    Logs of training have, over the batches of all processes since the last log, `acer`, `apcer`, `bpcer` and the
+    unweighted `loss_classification` and `loss_similarity`. After each evaluation `eval_best/{number}` and
+    `eval_best/{number}_epoch` tell the best pooled ACER, F1 and F3 so far.
+
     Args:
         model: the model to train.
         args: training arguments.
