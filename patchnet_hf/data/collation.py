@@ -14,8 +14,8 @@ class ViewCollator:
         processor: normalises, so that training and prediction can't differ.
 
     Returns, when called on a list of B items:
-        `pixel_values` `(B, V, 3, P, P)` float32 in channels-last memory, and `labels` `(B,)` int64 where items have
-        them.
+        `pixel_values` `(B, V, 3, P, P)` float32 in channels-last memory, and `labels` and `attack_types` `(B,)` int64
+        where items have them.
     """
 
     def __init__(self, processor: PatchNetImageProcessor):
@@ -24,6 +24,7 @@ class ViewCollator:
     def __call__(self, items: list[dict]) -> dict[str, torch.Tensor]:
         views = np.stack([item["pixel_values"] for item in items])
         batch = {"pixel_values": self.processor.normalize_views(views)}
-        if "labels" in items[0]:
-            batch["labels"] = torch.tensor([item["labels"] for item in items], dtype=torch.int64)
+        for name in ("labels", "attack_types"):
+            if name in items[0]:
+                batch[name] = torch.tensor([item[name] for item in items], dtype=torch.int64)
         return batch

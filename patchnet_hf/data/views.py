@@ -10,6 +10,7 @@ from datasets import Dataset, Image, IterableDataset
 
 from ..models.image_processing_patchnet import PatchNetImageProcessor, crop_face, pad_to_patch, resize_image
 from .decoding import decode_image
+from .schema import BONA_FIDE, SPOOF
 
 TRAINING_VIEWS = 2
 
@@ -93,8 +94,9 @@ class TrainingViews(torch.utils.data.Dataset):
 
     Attributes:
         dataset: as given.
+        attack_types: names of the attack types, `"bonafide"` for live captures before them; a position is an id.
 
-    Items: `{"pixel_values": (2, P, P, 3) uint8, "labels": int}`.
+    Items: `{"pixel_values": (2, P, P, 3) uint8, "labels": int, "attack_types": int}`.
     """
 
     def __init__(self, dataset: Dataset, processor: PatchNetImageProcessor, patch_types: Sequence[str], seed: int = 0):
@@ -109,7 +111,12 @@ class TrainingViews(torch.utils.data.Dataset):
         if missing:
             raise ValueError(f"training captures have patch types {sorted(missing)} that the model doesn't know")
         self._type_ids = {index: list(patch_types).index(names[index]) for index in present}
-        self._rows = encoded_images(dataset, ["image", "face_box", "patch_type"])
+        attacks = {
+            kind for kind, label in zip(dataset["attack_type"][:], dataset["label"][:], strict=True) if label == SPOOF
+        }
+        self.attack_types = [BONA_FIDE, *sorted(attacks)]
+        self._attack_ids = {name: index for index, name in enumerate(self.attack_types) if index}
+        self._rows = encoded_images(dataset, ["image", "face_box", "patch_type", "label", "attack_type"])
 
     def set_epoch(self, epoch: int):
         """Draws other views from now on, in workers that run already, too."""
@@ -124,7 +131,11 @@ class TrainingViews(torch.utils.data.Dataset):
     def __getitem__(self, index: int) -> dict:
         row = self._rows[int(index) % len(self)]
         random = np.random.default_rng((self.seed, self._epoch.item(), int(index)))
-        return training_item(row, self._type_ids[row["patch_type"]], self.processor, random)
+        attack_type = self._attack_ids[row["attack_type"]] if row["label"] == SPOOF else 0
+        return {
+            **training_item(row, self._type_ids[row["patch_type"]], self.processor, random),
+            "attack_types": attack_type,
+        }
 
 
 class EvaluationViews(torch.utils.data.Dataset):

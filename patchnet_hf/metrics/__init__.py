@@ -1,5 +1,6 @@
 """ISO/IEC 30107-3 numbers as pure numpy functions; imports nothing else of this package."""
 
+from .detection import f_score, precision, recall, specificity
 from .error_rates import (
     UndefinedRateWarning,
     acer,
@@ -28,7 +29,11 @@ __all__ = [
     "eer",
     "eer_threshold",
     "eer_threshold_log_odds",
+    "f_score",
     "log_loss",
     "log_odds",
+    "precision",
     "presentation_attack_metrics",
+    "recall",
+    "specificity",
 ]

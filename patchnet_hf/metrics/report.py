@@ -5,6 +5,7 @@ import re
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .detection import detection_counts_at, detection_rates_of
 from .error_rates import ScoresByClass, error_rates_at, log_odds, split_by_class, warn_if_absent
 from .ranking import (
     auc_from_counts,
@@ -27,6 +28,7 @@ def presentation_attack_metrics(
     |---|---|
     | `apcer`, `apcer_pooled`, `bpcer`, `acer`, `acer_pooled` | error rates at `threshold` |
     | `apcer_type_<type>` | APCER of each attack type; white space and `/` in its name become `_` |
+    | `precision`, `recall`, `specificity`, `f1`, `f3` | at `threshold`, of attacks as what is to be found |
     | `eer`, `auc` | over all thresholds, all attacks together |
     | `eer_threshold` | the threshold of the EER **on this set**: for choosing on a development set |
     | `bpcer_at_apcer_1`, `_5`, `_10` | lowest BPCER with the worst type's APCER within 1, 5, 10 percent |
@@ -59,6 +61,7 @@ def presentation_attack_metrics(
     by_class = split_by_class(scores, labels, attack_types)
     keys = _type_keys(by_class)
     rates = error_rates_at(by_class, log_odds(threshold))
+    detection = detection_rates_of(detection_counts_at(by_class, log_odds(threshold)))
     warn_if_absent(by_class, "every number that needs them is NaN")
     counts = count_over_thresholds(by_class)
     return {
@@ -68,6 +71,7 @@ def presentation_attack_metrics(
         "bpcer": rates.bpcer,
         "acer": rates.acer,
         "acer_pooled": rates.acer_pooled,
+        **detection._asdict(),
         "eer": eer_from_counts(counts),
         "eer_threshold": eer_threshold_from_interval(*eer_interval(counts), stacklevel=3),
         "auc": auc_from_counts(counts),

@@ -67,7 +67,7 @@ class PatchNetConfig(PretrainedConfig):
 
     model_type = "patchnet"
     # Predictions are the two-class logits alone; a Trainer need not gather the rest.
-    keys_to_ignore_at_inference = ["patch_type_logits", "embeddings"]
+    keys_to_ignore_at_inference = ["patch_type_logits", "embeddings", "loss_dict"]
 
     def __init__(
         self,

@@ -43,12 +43,16 @@ class PatchNetOutput(ModelOutput):
             Scores of every patch type before any margin and calibration.
         embeddings (`torch.FloatTensor` of shape `(B, D)` or `(B, V, D)`):
             As in [`PatchNetModelOutput`].
+        loss_dict (`dict[str, torch.FloatTensor]`, *optional*, returned when `labels` is given):
+            The parts of the loss, without weights and gradients: `classification`, the mean over views of the
+            asymmetric AM-softmax, and `similarity`, the view distance.
     """
 
     loss: torch.FloatTensor | None = None
     logits: torch.FloatTensor | None = None
     patch_type_logits: torch.FloatTensor | None = None
     embeddings: torch.FloatTensor | None = None
+    loss_dict: dict[str, torch.FloatTensor] | None = None
 
 
 def create_backbone(config: PatchNetConfig) -> nn.Module:
@@ -269,16 +273,28 @@ class PatchNetForImageClassification(PatchNetPreTrainedModel):
         many = pixel_values.ndim == 5
         by_view = patch_type_logits if many else patch_type_logits.unsqueeze(1)
         logits = self.calibrate(live_spoof_logits(by_view, live_mask))
-        loss = None
+        loss, loss_dict = None, None
         if labels is not None:
-            loss = self.loss(by_view, embeddings if many else embeddings.unsqueeze(1), labels, live_mask)
+            embeddings_by_view = embeddings if many else embeddings.unsqueeze(1)
+            loss, loss_dict = self.loss(by_view, embeddings_by_view, labels, live_mask)
         if return_dict if return_dict is not None else self.config.return_dict:
-            return PatchNetOutput(loss=loss, logits=logits, patch_type_logits=patch_type_logits, embeddings=embeddings)
+            return PatchNetOutput(
+                loss=loss,
+                logits=logits,
+                patch_type_logits=patch_type_logits,
+                embeddings=embeddings,
+                loss_dict=loss_dict,
+            )
         outputs = (logits, patch_type_logits, embeddings)
-        return outputs if loss is None else (loss, *outputs)
+        return outputs if loss is None else (loss, *outputs, loss_dict)
 
-    def loss(self, patch_type_logits: Tensor, embeddings: Tensor, labels: Tensor, live_mask: Tensor) -> Tensor:
-        """The training loss of `(B, V, K)` patch-type logits and `(B, V, D)` embeddings, in float32 at least."""
+    def loss(
+        self, patch_type_logits: Tensor, embeddings: Tensor, labels: Tensor, live_mask: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """
+        The training loss of `(B, V, K)` patch-type logits and `(B, V, D)` embeddings, in float32 at least, and its
+        parts as in [`PatchNetOutput`].
+        """
         if self.config.head != "cosine":
             raise ValueError('head="linear" only reproduces the scores of an imported checkpoint; train with "cosine"')
         views = patch_type_logits.shape[1]
@@ -292,7 +308,8 @@ class PatchNetForImageClassification(PatchNetPreTrainedModel):
         )
         similarity = view_similarity_loss(embeddings)
         # The mean over all B x V patches times V is the sum over views of the means over the batch.
-        return self.config.classification_weight * views * classification + self.config.similarity_weight * similarity
+        loss = self.config.classification_weight * views * classification + self.config.similarity_weight * similarity
+        return loss, {"classification": classification.detach(), "similarity": similarity.detach()}
 
     def calibrate(self, logits: Tensor) -> Tensor:
         """`(B, 2)` logits whose live log-odds z are moved to `scale * z + bias`, if the model is calibrated."""

@@ -11,7 +11,7 @@ from ..errors import InputError
 
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 # Numbers of the metrics contract that are better when larger; all others that can choose a checkpoint are errors.
-LARGER_IS_BETTER = ("auc",)
+LARGER_IS_BETTER = ("auc", "precision", "recall", "specificity", "f1", "f3")
 
 
 def cpu_has_bfloat16() -> bool:
@@ -204,7 +204,8 @@ class PatchNetTrainingArguments(TrainingArguments):
             self.bf16 = self._has_bfloat16(accelerator)
         if self.greater_is_better is None and self.metric_for_best_model is not None:
             # The Trainer takes any metric that isn't called loss for one to maximise; ours are error rates.
-            self.greater_is_better = self.metric_for_best_model.endswith(LARGER_IS_BETTER)
+            rate_of_type = "apcer_type_" in self.metric_for_best_model  # and a type may be called anything
+            self.greater_is_better = self.metric_for_best_model.endswith(LARGER_IS_BETTER) and not rate_of_type
         super().__post_init__()
 
     @staticmethod

@@ -3,9 +3,11 @@
 import json
 import math
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from ..text_table import text_table
+from .history import Best
 
 COLUMNS = (
     ("images", "images", "{:d}"),
@@ -30,6 +32,16 @@ def metrics_line(metrics: dict, name: str) -> str:
     """One set's rates in a line, from metrics named `eval_{name}_{number}`."""
     numbers = ("acer", "apcer", "bpcer", "auc")
     return f"{name}: " + "  ".join(f"{key.upper()} {percent(metrics[f'eval_{name}_{key}'])} %" for key in numbers)
+
+
+def best_line(best: Mapping[str, Best]) -> str:
+    """The best numbers so far in a line.
+
+    >>> best_line({"acer": Best(0.0406, 24.0, 912), "f1": Best(0.97, 16.0, 608)})
+    'best so far: ACER 4.06 % (epoch 24)  F1 97.00 % (epoch 16)'
+    """
+    shown = (f"{number.upper()} {percent(entry.value)} % (epoch {entry.epoch:.4g})" for number, entry in best.items())
+    return "best so far: " + "  ".join(shown)
 
 
 def attack_types_of(metrics: dict, name: str) -> dict[str, float]:

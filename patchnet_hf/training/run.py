@@ -12,6 +12,7 @@ import torch
 from datasets import Dataset
 from safetensors import SafetensorError
 from transformers import set_seed
+from transformers.integrations import TensorBoardCallback
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from ..data.balancing import BalancedSampling
@@ -24,8 +25,10 @@ from .callbacks import ConsoleCallback
 from .checkpoints import STATE_FILE, checkpoints_in, remove_unfinished_checkpoints
 from .initialization import initialize_from, shortened
 from .interruption import InterruptionCallback, TrainingInterrupted
+from .learning_curve import LearningCurveCallback
+from .metrics_file import MetricsFileCallback
+from .panel import training_summary
 from .report import metrics_table, write_json
-from .sampling import sampling_lines
 from .telegram import TelegramCallback
 from .trainer import POOLED, PatchNetTrainer, ScoredCaptures
 
@@ -241,29 +244,12 @@ def remove_checkpoints(arguments: PatchNetTrainingArguments) -> None:
             shutil.rmtree(checkpoint)
 
 
-def training_summary(trainer: PatchNetTrainer, training: Dataset, sets: dict[str, Dataset]) -> str:
-    """What is about to be trained, on what and where, in a few lines."""
-    config, args = trainer.model.config, trainer.args
-    parameters = sum(parameter.numel() for parameter in trainer.model.parameters())
-    precision = "bfloat16" if args.bf16 else "float16" if args.fp16 else "float32"
-    batch = args.train_batch_size * args.world_size * args.gradient_accumulation_steps
-    evaluated = ", ".join(f"{name} {len(part)}" for name, part in sets.items()) or "none"
-    return "\n".join(
-        [
-            f"model       {config.backbone}, {parameters / 1e6:.1f} M parameters, {trainer.args.device}, {precision}",
-            f"training    {len(training)} captures, batch {batch}, {args.num_train_epochs:g} epochs",
-            *sampling_lines(trainer, trainer.balanced_sampler, len(training)),
-            f"evaluation  {evaluated}",
-            f"patch types {', '.join(config.patch_types)} (live: {', '.join(config.live_patch_types)})",
-        ]
-    )
-
-
 def train(model: ModelArguments, data: DataArguments, arguments: PatchNetTrainingArguments) -> dict[str, float]:
     """
     Trains, evaluates every set with the best checkpoint, and leaves a model that loads by `from_pretrained`.
 
-    `output_dir` then holds the model and its image processor, `metrics.json` and the Trainer's logs.
+    `output_dir` then holds the model and its image processor, `metrics.json`, `metrics.csv`, `learning_curve.png` and
+    the Trainer's logs.
 
     Args:
         model: network and loss.
@@ -304,6 +290,9 @@ def train(model: ModelArguments, data: DataArguments, arguments: PatchNetTrainin
         trainer.remove_callback(callback)
     if not arguments.disable_tqdm:
         trainer.add_callback(ConsoleCallback())
+    if sets:
+        trainer.add_callback(MetricsFileCallback())
+    trainer.add_callback(LearningCurveCallback())  # before whatever sends the picture
     if trainer.is_world_process_zero():
         remove_checkpoints(arguments)
         print(training_summary(trainer, training, sets))
@@ -313,6 +302,9 @@ def train(model: ModelArguments, data: DataArguments, arguments: PatchNetTrainin
     with telegram.reporting() if telegram is not None else nullcontext():
         metrics = train_until_stopped(trainer, checkpoint)
         if sets:
+            if arguments.load_best_model_at_end:
+                # In a curve over steps the best checkpoint would pass for the last one.
+                trainer.remove_callback(TensorBoardCallback)
             metrics.update(trainer.evaluate())
         save_final_model(trainer)
     if trainer.is_world_process_zero():

@@ -13,14 +13,14 @@ from ..data.collation import ViewCollator
 from ..data.streams import TrainingStream
 from ..data.views import EvaluationViews, TrainingViews
 from ..errors import InputError
-from ..metrics import presentation_attack_metrics
+from ..metrics import log_odds, presentation_attack_metrics
 from ..models import PatchNetForImageClassification, PatchNetImageProcessor
 from .arguments import PatchNetTrainingArguments
 from .checkpoints import WholeCheckpoints
+from .history import POOLED, best_so_far, log_of_best
 from .sampling import fill_batches
 from .synchronization import share_buffers, synchronize_batch_norm
-
-POOLED = "total"
+from .training_numbers import TrainingNumbers
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,10 @@ class PatchNetTrainer(WholeCheckpoints, Trainer):
     patches and logs `eval_{set}_{number}` for every set of a dict of evaluation sets, and `eval_total_{number}` for
     all of them pooled; `eval_{set}_loss` is the binary log-loss of the live probability, defined for patch types that
     training never saw, too.
+
+    Logs of training have, over the batches of all processes since the last log, `acer`, `apcer`, `bpcer` and the
+    unweighted `loss_classification` and `loss_similarity`. After each evaluation `eval_best/{number}` and
+    `eval_best/{number}_epoch` tell the best pooled ACER, F1 and F3 so far.
 
     Args:
         model: the model to train.
@@ -131,6 +135,8 @@ class PatchNetTrainer(WholeCheckpoints, Trainer):
         if isinstance(train_dataset, TrainingViews):
             sampler = [] if self.balanced_sampler is None else [self.balanced_sampler]
             self.add_callback(_EpochOfViews(train_dataset, *sampler))
+        self.training_numbers = TrainingNumbers(len(getattr(train_dataset, "attack_types", ())))
+        self.add_callback(self.training_numbers)
 
     @staticmethod
     def _as_views(eval_dataset, processor: PatchNetImageProcessor):
@@ -139,6 +145,21 @@ class PatchNetTrainer(WholeCheckpoints, Trainer):
         if isinstance(eval_dataset, Dataset):
             return EvaluationViews(eval_dataset, processor)
         return eval_dataset
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        """As [`transformers.Trainer.compute_loss`]; in training keeps the numbers that the next log reports."""
+        inputs = dict(inputs)
+        attack_types = inputs.pop("attack_types", None)
+        loss, outputs = super().compute_loss(model, inputs, True, num_items_in_batch)
+        if model.training and getattr(outputs, "loss_dict", None) is not None:
+            self.training_numbers.add(outputs, attack_types, log_odds(self.model.config.decision_threshold))
+        return (loss, outputs) if return_outputs else loss
+
+    def log(self, logs, *args, **kwargs):
+        """As [`transformers.Trainer.log`]; a log of training also has the rates and loss parts since the last one."""
+        if "loss" in logs:
+            logs.update(self.training_numbers.take(self.accelerator))
+        super().log(logs, *args, **kwargs)
 
     def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix: str = "eval") -> dict[str, float]:
         """
@@ -155,10 +176,13 @@ class PatchNetTrainer(WholeCheckpoints, Trainer):
         sets = self.eval_dataset if eval_dataset is None else eval_dataset
         metrics = super().evaluate(eval_dataset, ignore_keys, metric_key_prefix)
         if not isinstance(sets, dict):
+            if metric_key_prefix == "eval":
+                self._log_best()
             return metrics
         pooled = ScoredCaptures.pooled([self.scored[f"{metric_key_prefix}_{name}"] for name in sets])
         total = pooled.metrics(self.model.config.decision_threshold, f"{metric_key_prefix}_{POOLED}")
         self.log(total)
+        self._log_best()
         metrics.update(total)
         # Sets have reported one by one; what a callback waits for (early stopping, say) may be the pooled numbers.
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
@@ -174,6 +198,11 @@ class PatchNetTrainer(WholeCheckpoints, Trainer):
         """As [`transformers.Trainer.num_examples`]; of a balanced epoch what it draws, not what it draws from."""
         balanced = self.balanced_sampler is not None and dataloader.dataset is self.train_dataset
         return len(self.balanced_sampler) if balanced else super().num_examples(dataloader)
+
+    def _log_best(self):
+        """Logs the best numbers so far; after training, the best checkpoint would only be measured once more."""
+        if self.is_in_train and (best := best_so_far(self.state.log_history)):
+            self.log(log_of_best(best))
 
     def get_eval_dataloader(self, eval_dataset=None):
         """As [`transformers.Trainer.get_eval_dataloader`], also of a `datasets.Dataset` of captures."""

@@ -111,6 +111,15 @@ def test_labels_are_positions_in_the_models_patch_types_not_in_the_datasets(capt
     assert [views[index]["labels"] for index in range(3)] == [2, 1, 0]
 
 
+def test_attack_types_are_numbered_from_one_and_live_captures_are_zero(captures):
+    dataset, _ = captures
+    processor = PatchNetImageProcessor(patch_size=16)
+    views = TrainingViews(dataset, processor, PATCH_TYPES)
+    assert views.attack_types == ["bonafide", "print"]
+    batch = ViewCollator(processor)([views[index] for index in (2, 1, 0)])
+    assert batch["attack_types"].tolist() == [0, 1, 0] and batch["attack_types"].dtype == torch.int64
+
+
 def test_a_patch_type_that_the_model_lacks_is_named(captures):
     dataset, _ = captures
     with pytest.raises(ValueError, match="phone/print"):

@@ -18,6 +18,7 @@ TYPES = np.where(LABELS == 1, "bonafide", generator.choice(["print", "replay"], 
 
 KEYS = [
     *("apcer", "apcer_pooled", "apcer_type_print", "apcer_type_replay", "bpcer", "acer", "acer_pooled"),
+    *("precision", "recall", "specificity", "f1", "f3"),
     *("eer", "eer_threshold", "auc", "bpcer_at_apcer_1", "bpcer_at_apcer_5", "bpcer_at_apcer_10"),
     *("threshold", "log_loss", "images", "bona_fides", "attacks"),
 ]
@@ -28,8 +29,10 @@ def test_every_number_is_that_of_its_function():
     assert list(report) == KEYS
     for name in ("apcer", "acer"):
         assert report[name] == getattr(metrics, name)(SCORES, LABELS, TYPES, 0.7)
-    for name in ("apcer_pooled", "bpcer", "acer_pooled"):
+    for name in ("apcer_pooled", "bpcer", "acer_pooled", "precision", "recall", "specificity"):
         assert report[name] == getattr(metrics, name)(SCORES, LABELS, 0.7)
+    for beta in (1, 3):
+        assert report[f"f{beta}"] == metrics.f_score(SCORES, LABELS, beta, 0.7)
     for name in ("eer", "eer_threshold", "auc"):
         assert report[name] == getattr(metrics, name)(SCORES, LABELS)
     assert report["log_loss"] == pytest.approx(log_loss(SCORES, LABELS), rel=1e-12)  # summed in another order
@@ -77,6 +80,8 @@ def test_a_single_class_gives_nan_for_what_needs_the_other_with_one_warning(labe
     for name in ("acer", "acer_pooled", "eer", "eer_threshold", "auc", "bpcer_at_apcer_1", "bpcer_at_apcer_10"):
         assert math.isnan(report[name])
     assert math.isnan(report["apcer" if present == "bpcer" else "bpcer"])
+    assert all(math.isnan(report[name]) for name in ("precision", "f1", "f3"))
+    assert math.isnan(report["recall"]) == (label == 1) and math.isnan(report["specificity"]) == (label == 0)
     assert report["log_loss"] == pytest.approx((math.log1p(math.e) + math.log1p(1 / math.e)) / 2)
 
 

@@ -80,6 +80,25 @@ def test_the_loss_sums_over_views_and_adds_their_distance(patches):
     embeddings = output.embeddings.numpy()
     distance = np.mean(np.sum((embeddings[:, 0] - embeddings[:, 1]) ** 2, axis=-1))
     assert output.loss.item() == pytest.approx(1.3 * sum(by_view) + 0.7 * distance, abs=1e-6)
+    parts = {name: value.item() for name, value in output.loss_dict.items()}
+    assert parts == pytest.approx({"classification": sum(by_view) / 2, "similarity": distance}, abs=1e-6)
+
+
+def test_parts_of_the_loss_come_with_labels_alone_and_carry_no_gradient(patches):
+    model = build(backbone="test_resnet").train()
+    assert model(patches[:, :2]).loss_dict is None
+    output = model(patches[:, :2], labels=torch.tensor([1, 2]))
+    assert output.loss.requires_grad and not any(part.requires_grad for part in output.loss_dict.values())
+
+
+def test_a_compiled_model_gives_the_parts_of_the_loss(patches):
+    model = build(backbone="test_resnet")
+    labels = torch.tensor([1, 2])
+    expected = model(patches[:, :2], labels=labels)
+    output = torch.compile(model, backend="aot_eager")(patches[:, :2], labels=labels)
+    torch.testing.assert_close(output.loss_dict, expected.loss_dict)
+    output.loss.backward()
+    assert model.classifier.weight.grad.abs().sum() > 0
 
 
 def test_training_at_scale_30_in_bfloat16_has_finite_float32_losses_and_gradients():
@@ -119,6 +138,11 @@ def test_tuples_hold_the_same_as_the_named_output(model, patches):
     with torch.no_grad():
         named, plain = model(patches), model(patches, return_dict=False)
     assert torch.equal(named.logits, plain[0]) and torch.equal(named.embeddings, plain[2])
+    with torch.no_grad():
+        plain = model(patches, labels=torch.tensor([0, 1]), return_dict=False)
+        named = model(patches, labels=torch.tensor([0, 1])).to_tuple()
+    assert len(plain) == len(named) == 5 and plain[4] == named[4]
+    assert all(torch.equal(*pair) for pair in zip(plain[:4], named[:4], strict=True))
 
 
 def test_a_wrong_shape_is_named(model):
