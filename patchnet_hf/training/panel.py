@@ -18,6 +18,7 @@ from transformers.trainer_utils import has_length
 from ..data.schema import LIVE
 from ..models import PatchNetForImageClassification, PatchNetImageProcessor
 from . import learning_curve, metrics_file
+from .sampling import sampling_text
 from .trainer import PatchNetTrainer
 
 WIDTH = 100
@@ -45,6 +46,7 @@ def training_summary(trainer: PatchNetTrainer, training: Dataset, sets: dict[str
     seconds = seconds_per_capture(model, views, autocast_dtype(args))
     evaluated = ", ".join(f"{name} {len(part)}" for name, part in sets.items())
     captures = len(training)
+    sampling = sampling_text(trainer, trainer.balanced_sampler, captures)
     return panel(
         {
             "model": f"{config.backbone}, {parameters / 1e6:.2f} M parameters, {macs / 1e9:.3g} GMACs for a patch of "
@@ -54,6 +56,7 @@ def training_summary(trainer: PatchNetTrainer, training: Dataset, sets: dict[str
             "device": f"{device_name(args.device)}, {precision_name(args)}, {_count(args.world_size, 'process')}",
             "training": f"{captures} captures: "
             + ", ".join(f"{name} {count}" for name, count in captures_by_group(training).items()),
+            **({"sampling": sampling} if sampling else {}),
             "batch": _batch(args),
             "length": _length(trainer),
             "evaluation": f"{evaluated} captures" if evaluated else "none",

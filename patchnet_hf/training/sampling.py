@@ -23,7 +23,7 @@ def fill_batches(sampler: BalancedSampler, trainer: Trainer) -> None:
     sampler.fill_up_to = joint_batch(trainer) if fills_batches(trainer) else 1
 
 
-def sampling_lines(trainer: Trainer, sampler: BalancedSampler | None, captures: int) -> list[str]:
+def sampling_text(trainer: Trainer, sampler: BalancedSampler | None, captures: int) -> str | None:
     """
     What a training summary says about sampling: groups, sizes and length of a balanced epoch, or which captures of an
     unbalanced one are drawn twice because it doesn't divide.
@@ -37,11 +37,11 @@ def sampling_lines(trainer: Trainer, sampler: BalancedSampler | None, captures: 
     if sampler is None:
         rest = captures % batch
         if not rest or not fills_batches(trainer) or not trainer.accelerator.even_batches:
-            return []
-        return [
-            f"sampling    {captures} captures don't divide by the joint batch of {processes} processes, {batch}: each "
-            f"epoch draws {batch - rest} of them twice (--dataloader_drop_last true leaves {rest} out instead)"
-        ]
+            return None
+        return (
+            f"{captures} captures don't divide by the joint batch of {processes} processes, {batch}: each epoch draws "
+            f"{batch - rest} of them twice (--dataloader_drop_last true leaves {rest} out instead)"
+        )
     fill_batches(sampler, trainer)
     sizes = sorted(sampler.groups.items(), key=lambda group: -len(group[1]))
     shown = ", ".join(f"{'+'.join(name)} {len(members)}" for name, members in sizes[:SHOWN_GROUPS])
@@ -51,7 +51,7 @@ def sampling_lines(trainer: Trainer, sampler: BalancedSampler | None, captures: 
     drawn = len(sampler) // batch * batch if trainer.args.dataloader_drop_last else len(sampler)
     each, rest = divmod(drawn, len(sizes))
     of_each = f"{each} or {each + 1}" if rest else f"{each}"
-    return [
-        f"sampling    balanced over {len(sizes)} groups: {shown}{more}",
-        f"            {drawn} captures in an epoch{filled}, {of_each} of each group",
-    ]
+    return (
+        f"balanced over {len(sizes)} groups: {shown}{more}; {drawn} captures in an epoch{filled}, {of_each} of each "
+        "group"
+    )
