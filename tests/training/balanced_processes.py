@@ -18,7 +18,7 @@ from patchnet_hf.data.collation import ViewCollator
 from patchnet_hf.data.streams import TrainingStream
 from patchnet_hf.data.views import TrainingViews
 from patchnet_hf.training.arguments import PatchNetTrainingArguments
-from patchnet_hf.training.sampling import sampling_lines
+from patchnet_hf.training.sampling import sampling_text
 from patchnet_hf.training.trainer import PatchNetTrainer
 
 spec = importlib.util.spec_from_file_location(
@@ -89,7 +89,7 @@ def draw(folder, data=None, resume=None, balance=BALANCE, **options) -> dict:
     )
     output = trainer.train(resume_from_checkpoint=resume)
     return {
-        "said": sampling_lines(trainer, trainer.balanced_sampler, len(LABELS)),
+        "said": sampling_text(trainer, trainer.balanced_sampler, len(LABELS)),
         "drawn": trainer.drawn,
         "views": trainer.views,
         "steps": trainer.state.global_step,
