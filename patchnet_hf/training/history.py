@@ -108,6 +108,19 @@ def best_so_far(log_history: Sequence[Mapping]) -> dict[str, Best]:
     return best
 
 
+def best_of_metric(log_history: Sequence[Mapping], metric: str, larger: bool) -> tuple[float, float] | None:
+    """
+    The best value of a metric in the Trainer's log, and its epoch; the earliest of equals, undefined ones left out.
+
+    >>> best_of_metric([{"eval_acer": 0.2, "epoch": 1.0}, {"eval_acer": 0.1, "epoch": 2.0}], "eval_acer", larger=False)
+    (0.1, 2.0)
+    """
+    values = [(log[metric], log.get("epoch") or 0.0) for log in log_history if metric in log]
+    values = [(value, epoch) for value, epoch in values if not math.isnan(value)]
+    sign = -1 if larger else 1
+    return min(values, key=lambda item: sign * item[0], default=None)
+
+
 # A slash, because no set can have one in its name; TensorBoard shows `eval/best/acer`.
 BEST_PREFIX = "eval_best/"
 

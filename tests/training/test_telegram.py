@@ -15,11 +15,12 @@ import pytest
 from transformers import TrainerCallback
 
 from patchnet_hf.errors import InputError
-from patchnet_hf.training import telegram_sender
+from patchnet_hf.training.history import best_of_metric
 from patchnet_hf.training.telegram import TelegramCallback
-from patchnet_hf.training.telegram_credentials import TelegramCredentials, read_credentials
-from patchnet_hf.training.telegram_messages import Block, best_so_far, html_parts, rates_table, seconds_left
-from patchnet_hf.training.telegram_sender import Patience, TelegramSender, check_credentials
+from patchnet_hf.training.telegram import sender as telegram_sender
+from patchnet_hf.training.telegram.credentials import TelegramCredentials, read_credentials
+from patchnet_hf.training.telegram.messages import Block, html_parts, rates_table, seconds_left
+from patchnet_hf.training.telegram.sender import Patience, TelegramSender, check_credentials
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*attribute `retry_after` will be")
 
@@ -493,7 +494,7 @@ def test_names_are_looked_up_where_the_interpreter_does_not_wait_for_them(api, m
 def test_a_process_whose_messages_are_held_ends_without_waiting(api, project):
     api.open.clear()
     script = (
-        "from patchnet_hf.training.telegram_sender import *\n"
+        "from patchnet_hf.training.telegram.sender import *\n"
         f"credentials = TelegramCredentials({TOKEN!r}, (1,), {api.url!r})\n"
         "sender = TelegramSender(credentials, Patience(flush=0.05, answer=1e6))\n"
         "sender.send([Block('one')])\n"
@@ -511,8 +512,11 @@ def test_time_left_is_at_the_pace_of_this_process():
 
 def test_the_best_leaves_undefined_rates_out_and_knows_what_is_better_when_larger():
     logs = [{"x": float("nan"), "epoch": 1.0}, {"x": 0.5, "epoch": 2.0}, {"x": 0.7, "epoch": 3.0}, {"loss": 1.0}]
-    assert best_so_far(logs, "x", larger=False) == (0.5, 2.0) and best_so_far(logs, "x", larger=True) == (0.7, 3.0)
-    assert best_so_far(logs[:1], "x", larger=False) is None
+    assert best_of_metric(logs, "x", larger=False) == (0.5, 2.0) and best_of_metric(logs, "x", larger=True) == (
+        0.7,
+        3.0,
+    )
+    assert best_of_metric(logs[:1], "x", larger=False) is None
 
 
 def training_process(project, folder, *, api_url, launcher=(), broken=False):

@@ -17,7 +17,8 @@ from patchnet_hf import PatchNetConfig, PatchNetForImageClassification, PatchNet
 from patchnet_hf.data.schema import capture_features
 from patchnet_hf.errors import InputError
 from patchnet_hf.training.arguments import DataArguments, ModelArguments, PatchNetTrainingArguments
-from patchnet_hf.training.run import build_model, load_pretrained_backbone, train
+from patchnet_hf.training.network import build_model, load_pretrained_backbone
+from patchnet_hf.training.run import train
 from patchnet_hf.training.trainer import PatchNetTrainer
 
 PATCH_TYPES = ["phone/live", "phone/print", "phone/replay"]

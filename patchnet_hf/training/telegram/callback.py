@@ -10,23 +10,21 @@ from pathlib import Path
 from transformers import TrainerCallback
 from transformers.trainer_utils import has_length
 
-from .telegram_credentials import TelegramCredentials, read_credentials
-from .telegram_messages import (
+from ..history import POOLED, best_of_metric
+from ..learning_curve import FILE_NAME as PICTURE
+from .credentials import TelegramCredentials, read_credentials
+from .messages import (
     Block,
     best_line,
-    best_so_far,
     duration,
     rates_table,
     reason_of,
     reported_sets,
     seconds_left,
 )
-from .telegram_sender import DEFAULT_PATIENCE, Patience, TelegramSender, check_credentials
-from .trainer import POOLED
+from .sender import DEFAULT_PATIENCE, Patience, TelegramSender, check_credentials
 
 logger = logging.getLogger(__name__)
-
-PICTURE = "learning_curve.png"
 
 
 class TelegramCallback(TrainerCallback):
@@ -166,7 +164,7 @@ class TelegramCallback(TrainerCallback):
         metrics = {f"eval_{POOLED}_acer": False, "eval_acer": False, chosen: bool(self._args.greater_is_better)}
         for metric in (chosen, f"eval_{POOLED}_acer", "eval_acer"):
             if any(metric in log for log in history):
-                return best_line(metric, best_so_far(history, metric, larger=metrics[metric]))
+                return best_line(metric, best_of_metric(history, metric, larger=metrics[metric]))
         return best_line("eval_acer", None)
 
     def _send(self, title: str, blocks: list[Block]) -> None:

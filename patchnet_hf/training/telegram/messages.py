@@ -5,9 +5,9 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from ..text_table import text_table
-from .report import percent
-from .trainer import POOLED
+from ...text_table import text_table
+from ..history import POOLED
+from ..report import percent
 
 # Telegram counts UTF-16 code units after the markup is taken out.
 LONGEST_MESSAGE = 4096
@@ -136,19 +136,6 @@ def seconds_left(elapsed: float, first_step: int, step: int, last_step: int) -> 
     if step <= first_step or step >= last_step:
         return None
     return elapsed * (last_step - step) / (step - first_step)
-
-
-def best_so_far(log_history: Sequence[Mapping], metric: str, larger: bool) -> tuple[float, float] | None:
-    """
-    The best value of a metric in the Trainer's log, and its epoch; the earliest of equals, undefined ones left out.
-
-    >>> best_so_far([{"eval_acer": 0.2, "epoch": 1.0}, {"eval_acer": 0.1, "epoch": 2.0}], "eval_acer", larger=False)
-    (0.1, 2.0)
-    """
-    values = [(log[metric], log.get("epoch") or 0.0) for log in log_history if metric in log]
-    values = [(value, epoch) for value, epoch in values if not math.isnan(value)]
-    sign = -1 if larger else 1
-    return min(values, key=lambda item: sign * item[0], default=None)
 
 
 def reported_sets(metrics: Mapping[str, float]) -> list[str] | None:

@@ -15,9 +15,9 @@ from telegram.constants import ChatAction, ParseMode
 from telegram.error import BadRequest, ChatMigrated, Forbidden, InvalidToken, RetryAfter, TelegramError
 from telegram.request import HTTPXRequest
 
-from ..errors import InputError
-from .telegram_credentials import CHATS_VARIABLE, OFFICIAL_API_URL, TOKEN_VARIABLE, URL_VARIABLE, TelegramCredentials
-from .telegram_messages import LONGEST_CAPTION, Block, html_parts, reason_of, sendable
+from ...errors import InputError
+from .credentials import CHATS_VARIABLE, OFFICIAL_API_URL, TOKEN_VARIABLE, URL_VARIABLE, TelegramCredentials
+from .messages import LONGEST_CAPTION, Block, html_parts, reason_of, sendable
 
 logger = logging.getLogger(__name__)
 

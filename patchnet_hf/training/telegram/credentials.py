@@ -9,7 +9,7 @@ from urllib.parse import quote, urlsplit
 
 from dotenv import dotenv_values
 
-from ..errors import InputError
+from ...errors import InputError
 
 TOKEN_VARIABLE = "TELEGRAM_TOKEN"
 CHATS_VARIABLE = "TELEGRAM_CHAT_ID"
