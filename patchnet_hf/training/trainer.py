@@ -214,13 +214,24 @@ class PatchNetTrainer(WholeCheckpoints, Trainer):
 
     def evaluation_loop(self, dataloader, description, prediction_loss_only=None, ignore_keys=None,
                         metric_key_prefix="eval") -> EvalLoopOutput:  # fmt: skip
-        """Scores a set and adds the metrics of the contract; keeps the scores in `self.scored[prefix]`."""
+        """
+        Scores a set and adds the metrics of the contract; keeps the scores in `self.scored[prefix]`.
+
+        Raises:
+            InputError: scores are NaN, because the training has diverged.
+        """
         if self.args.world_size > 1:
             share_buffers(self.model)
         views = dataloader.dataset
         output = super().evaluation_loop(dataloader, description, False, ignore_keys, metric_key_prefix)
         logits = np.asarray(output.predictions, dtype=np.float64)
         scored = ScoredCaptures(logits[:, 1] - logits[:, 0], views.labels, views.attack_types)
+        if np.isnan(scored.scores).any():
+            raise InputError(
+                f"{np.isnan(scored.scores).sum()} of {len(scored.scores)} scores of {metric_key_prefix} are not a "
+                f"number at step {self.state.global_step}: the training has diverged. A lower --learning_rate helps, "
+                "more --warmup_steps, or --precision float32"
+            )
         self.scored[metric_key_prefix] = scored
         output.metrics.update(scored.metrics(self.model.config.decision_threshold, metric_key_prefix))
         return output

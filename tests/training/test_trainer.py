@@ -246,6 +246,12 @@ def test_a_run_without_evaluation_sets_trains_and_saves(tmp_path, dataset_folder
     assert "train_loss" in metrics and (tmp_path / "out" / "model.safetensors").is_file()
 
 
+def test_a_training_that_diverges_is_said_in_one_line(tmp_path, dataset_folder):
+    options = {"model": {"backbone": "test_resnet"}, "learning_rate": 1e30, "optim": "sgd", "max_grad_norm": 0}
+    with pytest.raises(InputError, match=r"9 of 9 scores of eval_val .* diverged"):
+        train(*arguments_of(tmp_path, dataset_folder, precision="float32", **options))
+
+
 @pytest.mark.parametrize(("label", "message"), [(1, "no attacks"), (0, "no live captures")])
 def test_a_training_set_of_one_class_is_refused_before_anything_is_written(tmp_path, label, message):
     only = captures(24, 0).filter(lambda row: row["label"] == label)
