@@ -47,12 +47,13 @@ def training_summary(trainer: PatchNetTrainer, training: Dataset, sets: dict[str
     evaluated = ", ".join(f"{name} {len(part)}" for name, part in sets.items())
     captures = len(training)
     sampling = sampling_text(trainer, trainer.balanced_sampler, captures)
+    attacks = [name for name in config.patch_types if name not in config.live_patch_types]
     return panel(
         {
             "model": f"{config.backbone}, {parameters / 1e6:.2f} M parameters, {macs / 1e9:.3g} GMACs for a patch of "
             f"{size} x {size}",
-            "patch types": f"{', '.join(config.patch_types)} (live: {', '.join(config.live_patch_types)})",
-            "inference": f"{1000 * seconds:.3g} ms for a capture of {_patches(len(views))}, measured",
+            "patch types": f"live: {', '.join(config.live_patch_types)}; attacks: {', '.join(attacks)}",
+            "inference": f"{_milliseconds(seconds)} for a capture of {_patches(len(views))}, measured",
             "device": f"{device_name(args.device)}, {precision_name(args)}, {_count(args.world_size, 'process')}",
             "training": f"{captures} captures: "
             + ", ".join(f"{name} {count}" for name, count in captures_by_group(training).items()),
@@ -178,6 +179,11 @@ def _views_of_a_capture(processor: PatchNetImageProcessor) -> Tensor:
 def _patches(count: int) -> str:
     side = round(count**0.5)
     return "one patch" if count == 1 else f"{side} x {side} patches"
+
+
+def _milliseconds(seconds: float) -> str:
+    milliseconds = 1000 * seconds
+    return f"{milliseconds:.0f} ms" if milliseconds >= 100 else f"{milliseconds:.3g} ms"
 
 
 def _count(number: int, noun: str) -> str:

@@ -98,6 +98,7 @@ def test_the_panel_says_what_is_trained_on_what_and_how_long(tmp_path):
     assert max(map(len, text.splitlines())) <= 100
     lines = {line[:13].strip(): line[13:] for line in text.splitlines()}
     assert lines["model"].startswith("resnet18, 11.18 M parameters, 0.037")
+    assert lines["patch types"] == "live: phone/live; attacks: phone/print, phone/replay"
     assert "ms for a capture of 2 x 2 patches" in lines["inference"]
     assert "float32, 1 process" in lines["device"]
     assert lines["training"] == "50 captures: live 17, print 17, replay 16"

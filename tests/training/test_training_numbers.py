@@ -14,6 +14,8 @@ from patchnet_hf.metrics import presentation_attack_metrics
 from patchnet_hf.models.modeling_patchnet import PatchNetOutput
 from patchnet_hf.training.training_numbers import TrainingNumbers
 
+from .test_trainer import small_trainer
+
 RATES = ("acer", "apcer", "bpcer")
 
 
@@ -68,6 +70,15 @@ def test_a_new_training_starts_at_zero(alone):
     numbers.add(output_of([1.0, 1.0], 9.0), torch.tensor([0, 1]), 0.0)
     numbers.on_train_begin(None, None, None)
     assert numbers.take(alone) == {}
+
+
+def test_predicting_labelled_captures_gives_logits_alone_and_counts_for_nothing(tmp_path):
+    trainer = small_trainer(tmp_path)
+    batch = next(iter(trainer.get_train_dataloader()))
+    trainer.model.eval()
+    loss, logits, labels = trainer.prediction_step(trainer.model, batch, prediction_loss_only=False)
+    assert loss.ndim == 0 and logits.shape == (8, 2) and torch.equal(labels, batch["labels"])
+    assert trainer.training_numbers.take(trainer.accelerator) == {}
 
 
 def run_script(folder: Path, *launcher: str) -> list[SimpleNamespace]:
