@@ -10,7 +10,8 @@ from transformers import TrainingArguments
 from ..errors import InputError
 from .optimization import as_transformers_knows, check_optimization
 
-PRECISIONS = ("auto", "float32", "bfloat16", "float16")
+# Names of precisions with accelerate's; auto is whatever the machine is good at.
+PRECISIONS = {"auto": None, "float32": "no", "bfloat16": "bf16", "float16": "fp16"}
 # Numbers of the metrics contract that are better when larger; all others that can choose a checkpoint are errors.
 LARGER_IS_BETTER = ("auc",)
 
@@ -183,6 +184,8 @@ class PatchNetTrainingArguments(TrainingArguments):
             self.use_cpu = True
         if self.precision != "auto":
             self.bf16, self.fp16 = self.precision == "bfloat16", self.precision == "float16"
+            # Where the launcher or an earlier run in this process left another, accelerate would go by that.
+            os.environ["ACCELERATE_MIXED_PRECISION"] = PRECISIONS[self.precision]
         elif not self.fp16 and not self.bf16:
             self.bf16 = self._has_bfloat16(accelerator)
         if self.greater_is_better is None and self.metric_for_best_model is not None:
