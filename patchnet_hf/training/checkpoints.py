@@ -63,9 +63,9 @@ def remove_unfinished_checkpoints(folder: str | Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
 
 
-class WholeCheckpoints:
+class WholeCheckpointsMixin:
     """
-    A part of [`PatchNetTrainer`]: how [`transformers.Trainer`] writes and reads its checkpoints.
+    How [`PatchNetTrainer`] writes and reads its checkpoints.
 
     The Trainer's own may be cut off by a kill, and hold pickles. Here a `checkpoint-N` is complete from the moment it
     has that name, older ones go only after that, and everything in it is safetensors or JSON: the model (a folder

@@ -16,11 +16,13 @@ from ..errors import InputError
 from ..metrics import log_odds, presentation_attack_metrics
 from ..models import PatchNetForImageClassification, PatchNetImageProcessor
 from .arguments import PatchNetTrainingArguments
-from .checkpoints import WholeCheckpoints
+from .checkpoints import WholeCheckpointsMixin
 from .history import POOLED, best_so_far, log_of_best
+from .optimization import OptimizationMixin
 from .sampling import fill_batches
 from .synchronization import share_buffers, synchronize_batch_norm
 from .training_numbers import TrainingNumbers
+from .weight_averaging import WeightAveragingMixin
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ class _EpochOfViews(TrainerCallback):
             part.set_epoch(int(state.epoch or 0))
 
 
-class PatchNetTrainer(WholeCheckpoints, Trainer):
+class PatchNetTrainer(OptimizationMixin, WeightAveragingMixin, WholeCheckpointsMixin, Trainer):
     """
     Trains and evaluates [`PatchNetForImageClassification`] on Arrow datasets of the data contract.
 
