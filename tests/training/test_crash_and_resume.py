@@ -32,7 +32,11 @@ per_device_train_batch_size: 2
 gradient_accumulation_steps: 2
 dataloader_num_workers: 1
 learning_rate: 1.0e-3
-lr_scheduler_type: cosine
+lr_scheduler_type: cosine_warm_restarts
+lr_scheduler_kwargs: {T_0: 1}
+optim: amsgrad
+ema_decay: 0.9
+balance: patch_type
 precision: float32
 use_cpu: true
 report_to: none
