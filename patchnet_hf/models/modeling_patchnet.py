@@ -167,7 +167,11 @@ class PatchNetPreTrainedModel(PreTrainedModel):
 
     def _set_gradient_checkpointing(self, enable: bool = True, *args, **kwargs):
         backbone = self.backbone if isinstance(self, PatchNetModel) else self.patchnet.backbone
-        backbone.set_grad_checkpointing(enable)
+        try:
+            backbone.set_grad_checkpointing(enable)
+        except (AssertionError, AttributeError) as error:
+            # timm's way to say no; the others of its architectures don't have the method.
+            raise ValueError(f"backbone {self.config.backbone!r} doesn't support gradient checkpointing") from error
 
 
 class PatchNetModel(PatchNetPreTrainedModel):

@@ -8,8 +8,10 @@ import torch
 from transformers import TrainingArguments
 
 from ..errors import InputError
+from .optimization import as_transformers_knows, check_optimization
 
-PRECISIONS = ("auto", "float32", "bfloat16", "float16")
+# Names of precisions with accelerate's; auto is whatever the machine is good at.
+PRECISIONS = {"auto": None, "float32": "no", "bfloat16": "bf16", "float16": "fp16"}
 # Numbers of the metrics contract that are better when larger; all others that can choose a checkpoint are errors.
 LARGER_IS_BETTER = ("auc",)
 
@@ -104,7 +106,8 @@ class PatchNetTrainingArguments(TrainingArguments):
     """
     [`transformers.TrainingArguments`] with the defaults of this task.
 
-    Adds `precision`, `channels_last`, `cpu_threads` and `overwrite`. Evaluates and saves each epoch and keeps the
+    Adds `precision`, `channels_last`, `cpu_threads`, `overwrite`, `decay_norms_and_biases`, and
+    names of optimisers and schedules. Evaluates and saves each epoch and keeps the
     checkpoint with the lowest `eval_total_acer`.
     """
 
@@ -130,6 +133,20 @@ class PatchNetTrainingArguments(TrainingArguments):
             "help": "Threads of a process that trains on the CPU. By default the machine's cores shared evenly among "
             "its processes; accelerate launch alone would leave each process a single one."
         },
+    )
+    optim: str = field(
+        default=TrainingArguments.default_optim,
+        metadata={"help": "Optimiser: adam, amsgrad, adamw, sgd, rmsprop, or any other that transformers knows."},
+    )
+    lr_scheduler_type: str = field(
+        default="linear",
+        metadata={
+            "help": "Schedule: linear, cosine, cosine_warm_restarts (lr_scheduler_kwargs {T_0: EPOCHS, T_mult: 2, "
+            "eta_min: 0}), or any other that transformers knows."
+        },
+    )
+    decay_norms_and_biases: bool = field(
+        default=False, metadata={"help": "Weight decay for norms, biases and position embeddings, too."}
     )
     remove_unused_columns: bool = field(
         default=False, metadata={"help": "Left off: views need columns that the model doesn't take."}
@@ -160,12 +177,16 @@ class PatchNetTrainingArguments(TrainingArguments):
             self.use_cpu = True
         if self.precision != "auto":
             self.bf16, self.fp16 = self.precision == "bfloat16", self.precision == "float16"
+            # Where the launcher or an earlier run in this process left another, accelerate would go by that.
+            os.environ["ACCELERATE_MIXED_PRECISION"] = PRECISIONS[self.precision]
         elif not self.fp16 and not self.bf16:
             self.bf16 = self._has_bfloat16(accelerator)
         if self.greater_is_better is None and self.metric_for_best_model is not None:
             # The Trainer takes any metric that isn't called loss for one to maximise; ours are error rates.
             self.greater_is_better = self.metric_for_best_model.endswith(LARGER_IS_BETTER)
-        super().__post_init__()
+        with as_transformers_knows(self):
+            super().__post_init__()
+        check_optimization(self)
 
     @staticmethod
     def _has_bfloat16(accelerator: bool) -> bool:

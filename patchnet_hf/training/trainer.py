@@ -14,6 +14,7 @@ from ..errors import InputError
 from ..metrics import presentation_attack_metrics
 from ..models import PatchNetForImageClassification, PatchNetImageProcessor
 from .arguments import PatchNetTrainingArguments
+from .optimization import OptimizationMixin
 
 POOLED = "total"
 
@@ -52,7 +53,7 @@ class _EpochOfViews(TrainerCallback):
         self.views.set_epoch(int(state.epoch or 0))
 
 
-class PatchNetTrainer(Trainer):
+class PatchNetTrainer(OptimizationMixin, Trainer):
     """
     Trains and evaluates [`PatchNetForImageClassification`] on Arrow datasets of the data contract.
 
