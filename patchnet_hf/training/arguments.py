@@ -106,8 +106,8 @@ class PatchNetTrainingArguments(TrainingArguments):
     """
     [`transformers.TrainingArguments`] with the defaults of this task.
 
-    Adds `precision`, `channels_last`, `cpu_threads`, `overwrite`, `decay_norms_and_biases`, and
-    names of optimisers and schedules. Evaluates and saves each epoch and keeps the
+    Adds `precision`, `channels_last`, `cpu_threads`, `overwrite`, `decay_norms_and_biases`, `ema_decay` and
+    `ema_warmup`, and names of optimisers and schedules. Evaluates and saves each epoch and keeps the
     checkpoint with the lowest `eval_total_acer`.
     """
 
@@ -147,6 +147,13 @@ class PatchNetTrainingArguments(TrainingArguments):
     )
     decay_norms_and_biases: bool = field(
         default=False, metadata={"help": "Weight decay for norms, biases and position embeddings, too."}
+    )
+    ema_decay: float | None = field(
+        default=None,
+        metadata={"help": "Evaluate and save an exponential moving average of the weights, for example 0.999."},
+    )
+    ema_warmup: bool = field(
+        default=True, metadata={"help": "Let ema_decay grow with the steps: short runs forget their first weights."}
     )
     remove_unused_columns: bool = field(
         default=False, metadata={"help": "Left off: views need columns that the model doesn't take."}

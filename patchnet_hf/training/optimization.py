@@ -193,6 +193,8 @@ def check_optimization(args: TrainingArguments) -> None:
     check_schedule(args.lr_scheduler_type, args.lr_scheduler_kwargs or {}, warmup)
     if args.lr_scheduler_type == OwnSchedules.COSINE_WARM_RESTARTS and args.optim.endswith("layerwise"):
         raise InputError(f"optim {args.optim.value} steps layer by layer and can't follow cosine_warm_restarts")
+    if args.ema_decay is not None and not 0 <= args.ema_decay < 1:
+        raise InputError(f"ema_decay is {args.ema_decay}; expected at least 0 and less than 1")
 
 
 def check_gradient_checkpointing(args: TrainingArguments, model: nn.Module) -> None:

@@ -15,6 +15,7 @@ from ..metrics import presentation_attack_metrics
 from ..models import PatchNetForImageClassification, PatchNetImageProcessor
 from .arguments import PatchNetTrainingArguments
 from .optimization import OptimizationMixin
+from .weight_averaging import WeightAveragingMixin
 
 POOLED = "total"
 
@@ -53,7 +54,7 @@ class _EpochOfViews(TrainerCallback):
         self.views.set_epoch(int(state.epoch or 0))
 
 
-class PatchNetTrainer(OptimizationMixin, Trainer):
+class PatchNetTrainer(OptimizationMixin, WeightAveragingMixin, Trainer):
     """
     Trains and evaluates [`PatchNetForImageClassification`] on Arrow datasets of the data contract.
 

@@ -272,6 +272,7 @@ def test_compiling_bfloat16_accumulation_and_checkpointing_work_together(tmp_pat
         per_device_train_batch_size=4,
         gradient_accumulation_steps=2,
         gradient_checkpointing=True,
+        ema_decay=0.5,
         sets=small_runs.captures(5, 1),
         eval_strategy="epoch",
         metric_for_best_model="eval_acer",
