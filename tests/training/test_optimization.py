@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch._dynamo.utils import counters
 from transformers import Trainer
 from transformers.training_args import OptimizerNames
 
@@ -277,11 +278,13 @@ def test_compiling_bfloat16_accumulation_and_checkpointing_work_together(tmp_pat
         metric_for_best_model="eval_acer",
         save_strategy="epoch",
     )
+    counters.clear()
     together.train()
+    assert counters["stats"]["unique_graphs"] == 1 and not counters["graph_break"], "one graph holds model and loss"
     losses = [[log["loss"] for log in run.state.log_history if "loss" in log] for run in (plain, together)]
     assert len(losses[0]) == len(losses[1]) == 9
-    # bfloat16 has 8 bits of mantissa: a relative 0.004 an operation. The loss at scale 30 is about ten.
-    assert losses[1] == pytest.approx(losses[0], rel=0.03)
+    # bfloat16 has 8 bits of mantissa, a relative 0.004 for each operation; errors of many average out.
+    assert losses[1] == pytest.approx(losses[0], rel=0.01)
     moved = copied(small_network())
     loaded = PatchNetForImageClassification.from_pretrained(tmp_path / "together" / "checkpoint-9")
     assert equal(copied(loaded), copied(together.model)) and not equal(copied(loaded), moved)
