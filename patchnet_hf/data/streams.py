@@ -8,7 +8,7 @@ import torch
 
 from ..errors import InputError
 from ..models.image_processing_patchnet import PatchNetImageProcessor
-from .schema import check_schema
+from .schema import BONA_FIDE, DEFAULT_ATTACK_TYPE, SPOOF, check_schema
 from .views import encoded_images, training_item
 
 
@@ -32,7 +32,10 @@ class TrainingStream(torch.utils.data.IterableDataset):
         patch_types: the model's patch types; every capture's type must be among them.
         seed: of the views.
 
-    Items: `{"pixel_values": (2, P, P, 3) uint8, "labels": int}`.
+    Attributes:
+        attack_types: `["bonafide", "attack"]`; which types of attack a stream holds isn't known before it is read.
+
+    Items: `{"pixel_values": (2, P, P, 3) uint8, "labels": int, "attack_types": int}`.
 
     Raises:
         InputError: the stream doesn't follow the data contract, or, when iterated over, is empty or has a patch type
@@ -52,7 +55,8 @@ class TrainingStream(torch.utils.data.IterableDataset):
         self._pass = torch.zeros((), dtype=torch.int64).share_memory_()
         self._names = stream.features["patch_type"].names
         self._type_ids = {name: index for index, name in enumerate(patch_types)}
-        self._rows = encoded_images(stream, ["image", "face_box", "patch_type"])
+        self.attack_types = [BONA_FIDE, DEFAULT_ATTACK_TYPE]
+        self._rows = encoded_images(stream, ["image", "face_box", "patch_type", "label"])
 
     def set_epoch(self, epoch: int):
         """The pass to start from when next iterated over, in workers that run already, too."""
@@ -68,7 +72,8 @@ class TrainingStream(torch.utils.data.IterableDataset):
             position = None
             for position, row in enumerate(self._rows):
                 random = np.random.default_rng((self.seed, number, first + position * step))
-                yield training_item(row, self._type_id(row["patch_type"]), self.processor, random)
+                item = training_item(row, self._type_id(row["patch_type"]), self.processor, random)
+                yield {**item, "attack_types": int(row["label"] == SPOOF)}
             if position is None and worker is None:
                 raise InputError("the training stream is empty")
             if position is None:

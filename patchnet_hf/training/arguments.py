@@ -236,6 +236,23 @@ class PatchNetTrainingArguments(TrainingArguments):
             super().__post_init__()
         check_optimization(self)
 
+    @property
+    def effective_batch_size(self) -> int:
+        """Captures of one optimiser step, on all processes and over all passes that it accumulates."""
+        # With accelerate's split_batches the batch is that of all processes.
+        processes = 1 if self.accelerator_config.split_batches else self.world_size
+        return self.train_batch_size * processes * self.gradient_accumulation_steps
+
+    @property
+    def autocast_dtype(self) -> torch.dtype | None:
+        """The dtype that forward passes are cast to, `None` for that of the weights."""
+        return torch.bfloat16 if self.bf16 else torch.float16 if self.fp16 else None
+
+    @property
+    def precision_name(self) -> str:
+        """`bfloat16`, `float16` or `float32`: what `precision` came to."""
+        return str(self.autocast_dtype or torch.float32).removeprefix("torch.")
+
     @staticmethod
     def _has_bfloat16(accelerator: bool) -> bool:
         if not accelerator:

@@ -14,6 +14,7 @@ from ..errors import InputError
 from ..whole_folder import whole_folder
 from .random_state import random_state, restore_random_state
 from .state_files import load_state, save_state
+from .synchronization import raise_everywhere
 
 OPTIMIZER_FILE = "optimizer.safetensors"
 SCHEDULER_FILE = "scheduler.safetensors"
@@ -88,9 +89,7 @@ class WholeCheckpointsMixin:
         random_states = gather_object([random_state(self.args.device)])
         failure = self._written(target, random_states) if self.args.should_save else None
         # All processes wait here for the writing ones, and learn whether to go on.
-        failures = [reason for reason in gather_object([failure]) if reason]
-        if failures:
-            raise CheckpointError(failures[0])
+        raise_everywhere(failure, CheckpointError)
         self._note_best_checkpoint(target)
         if self.args.push_to_hub:
             self._push_from_checkpoint(str(target))

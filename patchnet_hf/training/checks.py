@@ -8,9 +8,11 @@ import numpy as np
 from datasets import Dataset
 
 from ..errors import InputError, did_you_mean
+from . import learning_curve, metrics_file
 from .arguments import PatchNetTrainingArguments, resume_choice
 from .checkpoints import STATE_FILE, checkpoints_in, remove_unfinished_checkpoints
 from .history import POOLED
+from .report import METRICS_JSON
 from .trainer import ScoredCaptures
 
 
@@ -35,6 +37,8 @@ def check_output_dir(arguments: PatchNetTrainingArguments) -> Path | None:
             f"{folder} already holds a run; choose another --output_dir, go on with --resume_from_checkpoint true, "
             "or replace it with --overwrite true"
         )
+    if arguments.push_to_hub and (folder / ".env").exists():
+        raise InputError(f"push_to_hub would upload {folder / '.env'} with its secrets; choose another --output_dir")
     return checkpoint
 
 
@@ -108,15 +112,22 @@ def check_best_metric(metric: str | None, sets: dict[str, Dataset]) -> None:
         raise InputError(f"metric_for_best_model {metric!r} is of no evaluation set ({', '.join(sets)}){hint}")
 
 
-def remove_checkpoints(arguments: PatchNetTrainingArguments) -> None:
+def remove_leftovers(arguments: PatchNetTrainingArguments) -> None:
     """
-    Removes what resuming must never find: the checkpoints of a run that is being overwritten, and of any run those
-    that a killed process left unfinished.
+    Removes checkpoints that a killed process left unfinished, and of a run that is being overwritten all that would
+    pass for the new one's: checkpoints, metrics, learning curve and TensorBoard logs.
     """
     remove_unfinished_checkpoints(arguments.output_dir)
     if arguments.overwrite and not resume_choice(arguments.resume_from_checkpoint):
-        for checkpoint in checkpoints_in(arguments.output_dir):
-            shutil.rmtree(checkpoint)
+        for old in [*checkpoints_in(arguments.output_dir), Path(arguments.output_dir) / "runs"]:
+            shutil.rmtree(old, ignore_errors=True)
+        for name in (metrics_file.FILE_NAME, learning_curve.FILE_NAME, METRICS_JSON):
+            (Path(arguments.output_dir) / name).unlink(missing_ok=True)
+
+
+def evaluates_in_training(arguments: PatchNetTrainingArguments) -> bool:
+    """Whether there will be evaluations before the one at the end."""
+    return arguments.eval_strategy != "no" or arguments.eval_on_start
 
 
 def without_evaluation(arguments: PatchNetTrainingArguments) -> PatchNetTrainingArguments:

@@ -96,8 +96,11 @@ def best_so_far(log_history: Sequence[Mapping]) -> dict[str, Best]:
     {'acer': Best(value=0.1, epoch=1, step=1)}
     """
     best: dict[str, Best] = {}
-    for found in evaluations(log_history):
-        if found.name not in (POOLED, UNNAMED):
+    measured = evaluations(log_history)
+    # A set may be called like the unnamed one, but not like the pool, which every run of named sets has.
+    counted = POOLED if any(found.name == POOLED for found in measured) else UNNAMED
+    for found in measured:
+        if found.name != counted:
             continue
         for number, larger in BEST_OF.items():
             value = found.numbers.get(number, math.nan)
@@ -106,19 +109,6 @@ def best_so_far(log_history: Sequence[Mapping]) -> dict[str, Best]:
             if number not in best or (value > best[number].value if larger else value < best[number].value):
                 best[number] = Best(value, found.epoch, found.step)
     return best
-
-
-def best_of_metric(log_history: Sequence[Mapping], metric: str, larger: bool) -> tuple[float, float] | None:
-    """
-    The best value of a metric in the Trainer's log, and its epoch; the earliest of equals, undefined ones left out.
-
-    >>> best_of_metric([{"eval_acer": 0.2, "epoch": 1.0}, {"eval_acer": 0.1, "epoch": 2.0}], "eval_acer", larger=False)
-    (0.1, 2.0)
-    """
-    values = [(log[metric], log.get("epoch") or 0.0) for log in log_history if metric in log]
-    values = [(value, epoch) for value, epoch in values if not math.isnan(value)]
-    sign = -1 if larger else 1
-    return min(values, key=lambda item: sign * item[0], default=None)
 
 
 # A slash, because no set can have one in its name; TensorBoard shows `eval/best/acer`.

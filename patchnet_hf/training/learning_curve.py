@@ -17,7 +17,8 @@ logger = logging.getLogger(__name__)
 
 FILE_NAME = "learning_curve.png"
 # Okabe and Ito's colours, told apart by nearly everyone (https://jfly.uni-koeln.de/color/); then other line styles.
-SET_COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
+SET_COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9")
+BEST_COLOR = "#D55E00"
 LINE_STYLES = ("-", "--", "-.", ":")
 TRAINING_COLOR = "0.6"
 LOSSES = (("loss", "loss", "black"), ("loss_classification", "classification", "#0072B2"),
@@ -85,18 +86,19 @@ def _draw_rates(axes: Axes, logs: Sequence[Mapping]) -> None:
     names = list(dict.fromkeys(entry.name for entry in found))
     # The only set and the pool of it are one line.
     names = [name for name in names if name != POOLED or len(names) != 2]
+    if POOLED in names:
+        # First and thicker, so that a set that agrees with it still shows on top.
+        points = _acer_of(found, POOLED)
+        _draw_line(axes, points, label="all sets pooled", color="black", linewidth=3.2, marker="o")
     for number, name in enumerate(name for name in names if name != POOLED):
         style = LINE_STYLES[number // len(SET_COLORS) % len(LINE_STYLES)]
         points = _acer_of(found, name)
         _draw_line(axes, points, label=name, color=SET_COLORS[number % len(SET_COLORS)], linestyle=style, marker="o")
-    if POOLED in names:
-        points = _acer_of(found, POOLED)
-        _draw_line(axes, points, label="all sets pooled", color="black", linewidth=2.2, marker="o")
     best = best_so_far(logs).get("acer")
     if best is not None:
         label = f"best: {100 * best.value:.2f} %\n(epoch {best.epoch:.4g})"
         point = ([best.epoch], [100 * best.value])
-        axes.plot(*point, "*", markersize=16, color="#D55E00", markeredgecolor="white", label=label, zorder=5)
+        axes.plot(*point, "*", markersize=16, color=BEST_COLOR, markeredgecolor="white", label=label, zorder=5)
     if axes.lines:
         axes.set_ylim(bottom=0 - 0.02 * axes.get_ylim()[1])
 

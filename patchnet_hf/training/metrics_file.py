@@ -2,6 +2,7 @@
 
 import csv
 import io
+import logging
 import math
 import os
 from collections.abc import Sequence
@@ -10,6 +11,8 @@ from pathlib import Path
 from transformers import TrainerCallback
 
 from .history import SetNumbers, evaluations
+
+logger = logging.getLogger(__name__)
 
 FILE_NAME = "metrics.csv"
 COLUMNS = (
@@ -51,10 +54,8 @@ class MetricsFileCallback(TrainerCallback):
     What stands in the file always follows from the Trainer's log history. So a resumed run begins with the rows up to
     the checkpoint that it goes on from, whatever was measured after it or half written in a crash; a new run begins
     with none. Evaluations outside of training (before it, or of the weights that were kept after it) have no row. The
-    main process alone writes.
-
-    Raises:
-        OSError: from the Trainer's hooks, when the file can't be written.
+    main process alone writes. A file that can't be written is said and tried again at the next evaluation; nothing is
+    lost by that, and a training doesn't end for it.
     """
 
     def __init__(self):
@@ -67,32 +68,40 @@ class MetricsFileCallback(TrainerCallback):
         if not state.is_world_process_zero:
             return
         self._path = Path(args.output_dir) / FILE_NAME
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._write_all(*table_of(evaluations(state.log_history)))
+        self._header, self._rows = [], []
+        self._write(*table_of(evaluations(state.log_history)))
 
     def on_evaluate(self, args, state, control, **kwargs):
         """Appends what was measured since the last time."""
         if self._path is None:
             return
-        header, rows = table_of(evaluations(state.log_history))
-        known = len(self._rows)
-        if header != self._header or rows[:known] != self._rows:
-            # A set brought a new attack type, or was measured again at the same step.
-            self._write_all(header, rows)
-        elif len(rows) > known:
-            with self._path.open("a", encoding="utf-8", newline="") as file:
-                file.write(_csv(rows[known:]))
-            self._rows = rows
+        self._write(*table_of(evaluations(state.log_history)))
 
     def on_train_end(self, args, state, control, **kwargs):
         """Leaves the file as it is: what is measured from now on isn't of training."""
         self._path = None
 
-    def _write_all(self, header: list[str], rows: list[list[str]]):
+    def _write(self, header: list[str], rows: list[list[str]]) -> None:
+        known = len(self._rows)
+        try:
+            if header != self._header or rows[:known] != self._rows:
+                # At the beginning, or when a set brings a new attack type or is measured again at the same step.
+                self._replace(header, rows)
+            elif len(rows) > known:
+                with self._path.open("a", encoding="utf-8", newline="") as file:
+                    file.write(_csv(rows[known:]))
+        except OSError as error:
+            logger.warning("%s can't be written (%s); the next evaluation tries again", self._path, error)
+            # It may hold half a line now, so it is written anew then.
+            self._header, self._rows = [], []
+        else:
+            self._header, self._rows = header, rows
+
+    def _replace(self, header: list[str], rows: list[list[str]]) -> None:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
         temporary = self._path.with_name(self._path.name + ".part")
         temporary.write_text(_csv([header, *rows]), encoding="utf-8", newline="")
         os.replace(temporary, self._path)
-        self._header, self._rows = header, rows
 
 
 def read_metrics_file(folder: str | Path) -> list[dict[str, str]]:

@@ -1,5 +1,6 @@
 """The panel at the start of a run: what is about to be trained, on what, where, and what that costs."""
 
+import os
 import statistics
 import textwrap
 import time
@@ -12,12 +13,13 @@ from datasets import Dataset
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
-from transformers import TrainingArguments
 from transformers.trainer_utils import has_length
 
 from ..data.schema import LIVE
 from ..models import PatchNetForImageClassification, PatchNetImageProcessor
 from . import learning_curve, metrics_file
+from .arguments import PatchNetTrainingArguments
+from .checks import evaluates_in_training
 from .sampling import sampling_text
 from .trainer import PatchNetTrainer
 
@@ -26,7 +28,9 @@ TIMED_PASSES = 10
 TIMED_SECONDS = 1.0
 
 
-def training_summary(trainer: PatchNetTrainer, training: Dataset, sets: dict[str, Dataset]) -> str:
+def training_summary(
+    trainer: PatchNetTrainer, training: Dataset, sets: dict[str, Dataset], start: dict[str, str] | None = None
+) -> str:
     """
     The panel as plain text of at most 100 columns.
 
@@ -37,13 +41,14 @@ def training_summary(trainer: PatchNetTrainer, training: Dataset, sets: dict[str
         trainer: ready to train.
         training: the captures it trains on.
         sets: evaluation sets by name.
+        start: what the training goes on from, as further names and texts.
     """
     model, args, processor = trainer.model, trainer.args, trainer.processing_class
     config, size = model.config, processor.patch_size
     parameters = sum(parameter.numel() for parameter in model.parameters())
     macs = multiply_adds(model, size)
     views = _views_of_a_capture(processor)
-    seconds = seconds_per_capture(model, views, autocast_dtype(args))
+    seconds = seconds_per_capture(model, views, args.autocast_dtype)
     evaluated = ", ".join(f"{name} {len(part)}" for name, part in sets.items())
     captures = len(training)
     sampling = sampling_text(trainer, trainer.balanced_sampler, captures)
@@ -54,14 +59,15 @@ def training_summary(trainer: PatchNetTrainer, training: Dataset, sets: dict[str
             f"{size} x {size}",
             "patch types": f"live: {', '.join(config.live_patch_types)}; attacks: {', '.join(attacks)}",
             "inference": f"{_milliseconds(seconds)} for a capture of {_patches(len(views))}, measured",
-            "device": f"{device_name(args.device)}, {precision_name(args)}, {_count(args.world_size, 'process')}",
+            "device": f"{device_name(args.device)}, {args.precision_name}, {_count(args.world_size, 'process')}",
             "training": f"{captures} captures: "
             + ", ".join(f"{name} {count}" for name, count in captures_by_group(training).items()),
             **({"sampling": sampling} if sampling else {}),
             "batch": _batch(args),
             "length": _length(trainer),
             "evaluation": f"{evaluated} captures" if evaluated else "none",
-            **_reports(args, bool(sets)),
+            **_reports(args, evaluates_in_training(args)),
+            **(start or {}),
         }
     )
 
@@ -144,16 +150,6 @@ def captures_by_group(training: Dataset) -> dict[str, int]:
     return {"live": int(live.sum()), **{name: kinds[name] for name in sorted(kinds)}}
 
 
-def autocast_dtype(args: TrainingArguments) -> torch.dtype | None:
-    """The dtype that a run's forward passes are cast to, `None` for that of the weights."""
-    return torch.bfloat16 if args.bf16 else torch.float16 if args.fp16 else None
-
-
-def precision_name(args: TrainingArguments) -> str:
-    """`bfloat16`, `float16` or `float32`."""
-    return str(autocast_dtype(args) or torch.float32).removeprefix("torch.")
-
-
 def device_name(device: torch.device) -> str:
     """A device as a person knows it."""
     if device.type == "cpu":
@@ -161,11 +157,11 @@ def device_name(device: torch.device) -> str:
     return f"{torch.cuda.get_device_name(device)} ({device})" if device.type == "cuda" else str(device)
 
 
-def tensorboard_folder(args: TrainingArguments) -> Path:
+def tensorboard_folder(args: PatchNetTrainingArguments) -> Path:
     """The folder to open in TensorBoard: that of all starts of the run, where the logs lie at their usual place."""
     runs = Path(args.output_dir) / "runs"
-    # transformers 5 has no such argument any more.
-    folder = getattr(args, "logging_dir", None)
+    # transformers 5 has no such argument any more, but a variable.
+    folder = getattr(args, "logging_dir", None) or os.environ.get("TENSORBOARD_LOGGING_DIR")
     return Path(folder) if folder and runs not in Path(folder).parents else runs
 
 
@@ -191,12 +187,11 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun if number == 1 else plural}"
 
 
-def _batch(args: TrainingArguments) -> str:
-    batch = args.train_batch_size * args.world_size * args.gradient_accumulation_steps
+def _batch(args: PatchNetTrainingArguments) -> str:
     passes = args.gradient_accumulation_steps
     accumulated = f", accumulated over {passes} passes" if passes > 1 else ""
-    share = args.train_batch_size * passes
-    return f"{batch} captures a step: {share} on each of {_count(args.world_size, 'process')}{accumulated}"
+    batch, processes = args.effective_batch_size, _count(args.world_size, "process")
+    return f"{batch} captures a step: {batch // args.world_size} on each of {processes}{accumulated}"
 
 
 def _length(trainer: PatchNetTrainer) -> str:
@@ -214,7 +209,7 @@ def _length(trainer: PatchNetTrainer) -> str:
     return f"{epochs} of {_count(steps, 'step')}, {_count(total, 'step')} in all"
 
 
-def _reports(args: TrainingArguments, evaluates: bool) -> dict[str, str]:
+def _reports(args: PatchNetTrainingArguments, evaluates: bool) -> dict[str, str]:
     written = [metrics_file.FILE_NAME] if evaluates else []
     reports = {"reports": f"{' and '.join([*written, learning_curve.FILE_NAME])} in {args.output_dir}"}
     others = [name for name in args.report_to or [] if name != "tensorboard"]

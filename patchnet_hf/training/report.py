@@ -6,9 +6,11 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from ..errors import InputError
 from ..text_table import text_table
 from .history import Best
 
+METRICS_JSON = "metrics.json"
 COLUMNS = (
     ("images", "images", "{:d}"),
     ("acer", "ACER %", None),
@@ -73,10 +75,17 @@ def metrics_table(metrics: dict, sets: list[str]) -> str:
 
 
 def write_json(path: Path, values: dict) -> None:
-    """Writes `values` as JSON in one move; numbers that aren't finite, which JSON lacks, become null."""
+    """Writes `values` as JSON in one move; numbers that aren't finite, which JSON lacks, become null.
+
+    Raises:
+        InputError: the file can't be written.
+    """
     finite = {
         key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in values.items()
     }
     temporary = path.with_name(path.name + ".part")
-    temporary.write_text(json.dumps(finite, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    try:
+        temporary.write_text(json.dumps(finite, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        os.replace(temporary, path)
+    except OSError as error:
+        raise InputError(f"{path} can't be written: {error}") from error

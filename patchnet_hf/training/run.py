@@ -7,22 +7,23 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 from transformers import set_seed
-from transformers.integrations import TensorBoardCallback
+from transformers.integrations import get_reporting_integration_callbacks
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from ..data.balancing import BalancedSampling
 from ..data.loading import load_training_and_evaluation_sets
 from ..errors import InputError
 from .arguments import DataArguments, ModelArguments, PatchNetTrainingArguments, cores_of_a_process, resume_choice
-from .callbacks import ConsoleCallback
-from .checks import check_best_metric, check_output_dir, remove_checkpoints, without_evaluation
+from .callbacks import ConsoleCallback, LinesCallback
+from .checks import check_best_metric, check_output_dir, evaluates_in_training, remove_leftovers, without_evaluation
 from .initialization import initialize_from, shortened
 from .interruption import InterruptionCallback, TrainingInterrupted
 from .learning_curve import LearningCurveCallback
 from .metrics_file import MetricsFileCallback
 from .network import build_model, build_processor, patch_types_of
 from .panel import training_summary
-from .report import metrics_table, write_json
+from .report import METRICS_JSON, metrics_table, write_json
+from .synchronization import raise_everywhere
 from .telegram import TelegramCallback
 from .trainer import POOLED, PatchNetTrainer
 
@@ -58,9 +59,7 @@ def train(model: ModelArguments, data: DataArguments, arguments: PatchNetTrainin
     unmatched = initialize_from(network, model.init_from, model.strict) if model.init_from else []
     if not sets:
         arguments = without_evaluation(arguments)
-    # Before the Trainer writes anything, in the process that will report.
-    report = arguments.telegram and arguments.process_index == 0
-    telegram = TelegramCallback.checked(arguments.output_dir) if report else None
+    telegram = checked_telegram(arguments) if arguments.telegram else None
     trainer = PatchNetTrainer(
         model=network,
         args=arguments,
@@ -71,15 +70,14 @@ def train(model: ModelArguments, data: DataArguments, arguments: PatchNetTrainin
     )
     for callback in (ProgressCallback, PrinterCallback):
         trainer.remove_callback(callback)
-    if not arguments.disable_tqdm:
-        trainer.add_callback(ConsoleCallback())
-    if sets:
+    trainer.add_callback(LinesCallback() if arguments.disable_tqdm else ConsoleCallback())
+    if evaluates_in_training(arguments):
         trainer.add_callback(MetricsFileCallback())
     trainer.add_callback(LearningCurveCallback())  # before whatever sends the picture
     if trainer.is_world_process_zero():
-        remove_checkpoints(arguments)
-        print(training_summary(trainer, training, sets))
-        print_start(arguments, checkpoint, model.init_from, unmatched)
+        remove_leftovers(arguments)
+        start = starting_point(arguments, checkpoint, model.init_from, unmatched)
+        print(training_summary(trainer, training, sets, start))
     if telegram is not None:
         trainer.add_callback(telegram)
     with telegram.reporting() if telegram is not None else nullcontext():
@@ -87,11 +85,12 @@ def train(model: ModelArguments, data: DataArguments, arguments: PatchNetTrainin
         if sets:
             if arguments.load_best_model_at_end:
                 # In a curve over steps the best checkpoint would pass for the last one.
-                trainer.remove_callback(TensorBoardCallback)
+                for callback in get_reporting_integration_callbacks(arguments.report_to):
+                    trainer.remove_callback(callback)
             metrics.update(trainer.evaluate())
         save_final_model(trainer)
     if trainer.is_world_process_zero():
-        write_json(Path(arguments.output_dir) / "metrics.json", metrics)
+        write_json(Path(arguments.output_dir) / METRICS_JSON, metrics)
         if sets:
             rows = [*sets, POOLED] if len(sets) > 1 else [*sets]
             print("\n" + metrics_table(metrics, rows) + "\n")
@@ -100,18 +99,38 @@ def train(model: ModelArguments, data: DataArguments, arguments: PatchNetTrainin
     return metrics
 
 
-def print_start(
+def checked_telegram(arguments: PatchNetTrainingArguments) -> TelegramCallback | None:
+    """
+    The callback in the process that reports, once the server has accepted its credentials; `None` in the others.
+
+    Raises:
+        InputError: in all processes, if the credentials are missing or refused.
+    """
+    callback, failure = None, None
+    if arguments.process_index == 0:
+        try:
+            callback = TelegramCallback.checked(arguments.output_dir)
+        except InputError as error:
+            failure = str(error)
+    raise_everywhere(failure)
+    return callback
+
+
+def starting_point(
     arguments: PatchNetTrainingArguments, checkpoint: Path | None, source: str | None, unmatched: list[str]
-) -> None:
-    """Says what the training goes on from."""
+) -> dict[str, str]:
+    """What the training goes on from, as names and texts for the panel; empty for a new network."""
     if checkpoint is not None:
-        print(f"resuming    {checkpoint}")
-    elif resume_choice(arguments.resume_from_checkpoint):
-        print(f"resuming    {arguments.output_dir} has no checkpoint yet: from the beginning")
-    if source is not None and checkpoint is None:
-        print(f"init_from   {source}: {f'{len(unmatched)} not matched' if unmatched else 'everything matched'}")
-        for line in shortened(unmatched):
-            print(f"            {line}")
+        return {"resuming": str(checkpoint)}
+    start = {}
+    if resume_choice(arguments.resume_from_checkpoint):
+        start["resuming"] = f"{arguments.output_dir} has no checkpoint yet: from the beginning"
+    if source is not None:
+        found = (
+            f"{len(unmatched)} not matched: {'; '.join(shortened(unmatched))}" if unmatched else "everything matched"
+        )
+        start["init_from"] = f"{source}, {found}"
+    return start
 
 
 def train_until_stopped(trainer: PatchNetTrainer, checkpoint: Path | None) -> dict[str, float]:
@@ -156,4 +175,4 @@ def save_final_model(trainer: PatchNetTrainer) -> None:
 
 def read_metrics(folder: str | Path) -> dict:
     """The `metrics.json` of a finished run."""
-    return json.loads((Path(folder) / "metrics.json").read_text(encoding="utf-8"))
+    return json.loads((Path(folder) / METRICS_JSON).read_text(encoding="utf-8"))

@@ -1,6 +1,7 @@
-"""What processes have to agree on beyond gradients: batch-norm statistics."""
+"""What processes have to agree on beyond gradients: batch-norm statistics, and whether to go on."""
 
 import torch
+from accelerate.utils import gather_object
 from timm.layers.norm_act import BatchNormAct2d, convert_sync_batchnorm
 from torch import Tensor, nn
 from torch.distributed.nn.functional import all_reduce
@@ -85,6 +86,22 @@ def synchronize_batch_norm(module: nn.Module, device: torch.device) -> nn.Module
         elif isinstance(part, nn.modules.batchnorm._BatchNorm):
             raise InputError(f"sync_batch_norm: {type(part).__name__} can't be synchronised on the CPU")
     return module
+
+
+def raise_everywhere(failure: str | None, kind: type[Exception] = InputError) -> None:
+    """
+    Raises on all processes what failed on one of them; all have to call it, and wait here for each other.
+
+    Args:
+        failure: what failed on this process, `None` if nothing did.
+        kind: of the exception.
+
+    Raises:
+        kind: with the first failure of any process.
+    """
+    failures = [reason for reason in gather_object([failure]) if reason]
+    if failures:
+        raise kind(failures[0])
 
 
 @torch.no_grad()

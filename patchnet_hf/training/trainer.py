@@ -154,7 +154,8 @@ class PatchNetTrainer(OptimizationMixin, WeightAveragingMixin, WholeCheckpointsM
         attack_types = inputs.pop("attack_types", None)
         loss, outputs = super().compute_loss(model, inputs, True, num_items_in_batch)
         if model.training and getattr(outputs, "loss_dict", None) is not None:
-            self.training_numbers.add(outputs, attack_types, log_odds(self.model.config.decision_threshold))
+            threshold = log_odds(self.model.config.decision_threshold)
+            self.training_numbers.add(outputs, attack_types, threshold, self.current_gradient_accumulation_steps)
         return (loss, outputs) if return_outputs else loss
 
     def log(self, logs, *args, **kwargs):

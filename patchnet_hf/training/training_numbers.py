@@ -30,7 +30,7 @@ class TrainingNumbers(TrainerCallback):
         self._sums = None
 
     @torch.no_grad()
-    def add(self, outputs, attack_types: Tensor | None, threshold_log_odds: float) -> None:
+    def add(self, outputs, attack_types: Tensor | None, threshold_log_odds: float, passes: int = 1) -> None:
         """
         Adds one batch.
 
@@ -38,6 +38,8 @@ class TrainingNumbers(TrainerCallback):
             outputs: a `PatchNetOutput` with `logits` `(B, 2)` and `loss_dict`.
             attack_types: `(B,)` int64 ids, 0 for bona fides; `None` when the batch doesn't tell them.
             threshold_log_odds: from which live log-odds on a capture is accepted.
+            passes: that the optimiser step of this batch accumulates; each counts as that part of a step, as the
+                Trainer counts their losses.
         """
         logits = outputs.logits.detach()
         # Float32 on every device; the captures of an interval are far fewer than the 16.7 million it counts exactly.
@@ -48,7 +50,7 @@ class TrainingNumbers(TrainerCallback):
             accepted = logits[:, 1] - logits[:, 0] >= threshold_log_odds
             sums[: self.attack_types] = of_type.sum(0)
             sums[self.attack_types : 2 * self.attack_types] = (of_type & accepted.unsqueeze(1)).sum(0)
-        sums[2 * self.attack_types :] = torch.stack([torch.ones_like(parts[0]), *parts])
+        sums[2 * self.attack_types :] = torch.stack([torch.ones_like(parts[0]), *parts]) / passes
         self._sums = sums if self._sums is None else self._sums + sums
 
     def take(self, accelerator: Accelerator) -> dict[str, float]:
@@ -57,18 +59,18 @@ class TrainingNumbers(TrainerCallback):
 
         Returns:
             `acer`, `apcer` (of the worst attack type) and `bpcer` as shares, `loss_classification` and
-            `loss_similarity` as means over batches. A number that isn't defined (no bona fide in the batches, say) is
-            left out.
+            `loss_similarity` as means over optimiser steps. A number that isn't defined (no bona fide in the batches,
+            say) is left out.
         """
         if self._sums is None:
             return {}
         sums = accelerator.reduce(self._sums, "sum").tolist()
         self._sums = None
         captures, accepted = sums[: self.attack_types], sums[self.attack_types : 2 * self.attack_types]
-        batches, *parts = sums[2 * self.attack_types :]
+        steps, *parts = sums[2 * self.attack_types :]
         numbers = {
             **training_rates(captures, accepted),
-            **{f"loss_{name}": total / batches for name, total in zip(LOSS_PARTS, parts, strict=True)},
+            **{f"loss_{name}": total / steps for name, total in zip(LOSS_PARTS, parts, strict=True)},
         }
         return {name: value for name, value in numbers.items() if math.isfinite(value)}
 

@@ -1,5 +1,6 @@
 """The callback that tells Telegram how a run goes."""
 
+import functools
 import logging
 import platform
 import time
@@ -10,12 +11,12 @@ from pathlib import Path
 from transformers import TrainerCallback
 from transformers.trainer_utils import has_length
 
-from ..history import POOLED, best_of_metric
+from ..history import best_so_far
 from ..learning_curve import FILE_NAME as PICTURE
+from ..report import best_line
 from .credentials import TelegramCredentials, read_credentials
 from .messages import (
     Block,
-    best_line,
     duration,
     rates_table,
     reason_of,
@@ -25,6 +26,20 @@ from .messages import (
 from .sender import DEFAULT_PATIENCE, Patience, TelegramSender, check_credentials
 
 logger = logging.getLogger(__name__)
+
+
+def _never_failing(hook):
+    """A method that says what goes wrong in it and returns: no training shall end for a report."""
+
+    @functools.wraps(hook)
+    def guarded(self, *args, **kwargs):
+        try:
+            return hook(self, *args, **kwargs)
+        except Exception as error:
+            reason = self._credentials.scrubbed(reason_of(error))
+            logger.warning("Telegram: %s could not report (%s); training goes on", hook.__name__, reason)
+
+    return guarded
 
 
 class TelegramCallback(TrainerCallback):
@@ -64,6 +79,7 @@ class TelegramCallback(TrainerCallback):
         """The state before a run."""
         self._sender: TelegramSender | None = None
         self._training = False
+        self._counts_epochs = True
         self._began: float | None = None
         self._first_step = 0
         self._picture: Path | None = None
@@ -88,6 +104,7 @@ class TelegramCallback(TrainerCallback):
         finally:
             self._in_block = False
 
+    @_never_failing
     def on_train_begin(self, args, state, control, model=None, train_dataloader=None, **kwargs):
         """Says what is trained."""
         self._args, self._state, self._final = args, state, None
@@ -98,12 +115,15 @@ class TelegramCallback(TrainerCallback):
         if model is not None:
             network = getattr(model.config, "backbone", type(model).__name__)
             parameters = sum(parameter.numel() for parameter in model.parameters())
-            precision = "bfloat16" if args.bf16 else "float16" if args.fp16 else "float32"
-            blocks.append(Block(f"{network}, {parameters / 1e6:.1f} M parameters, {args.device}, {precision}"))
+            numbers = f"{parameters / 1e6:.1f} M parameters, {args.device}, {args.precision_name}"
+            blocks.append(Block(f"{network}, {numbers}"))
         captures = getattr(train_dataloader, "dataset", None)
-        size = f"{len(captures)} captures, " if captures is not None and has_length(captures) else ""
-        batch = args.train_batch_size * args.world_size * args.gradient_accumulation_steps
-        blocks.append(Block(f"{size}batch {batch}, {state.num_train_epochs} epochs, {state.max_steps} steps"))
+        # A stream has neither length nor epochs.
+        self._counts_epochs = captures is not None and has_length(captures)
+        size, epochs = "", ""
+        if self._counts_epochs:
+            size, epochs = f"{len(captures)} captures, ", f"{state.num_train_epochs} epochs, "
+        blocks.append(Block(f"{size}batch {args.effective_batch_size}, {epochs}{state.max_steps} steps"))
         types = getattr(getattr(model, "config", None), "patch_types", None)
         if types:
             blocks.append(Block(f"patch types: {', '.join(types)}"))
@@ -111,6 +131,7 @@ class TelegramCallback(TrainerCallback):
             blocks.append(Block(f"goes on from step {state.global_step}"))
         self._send("training started", blocks)
 
+    @_never_failing
     def on_evaluate(self, args, state, control, metrics=None, **kwargs):
         """Reports a round of evaluation once all its sets are done."""
         sets = reported_sets(metrics or {})
@@ -120,19 +141,21 @@ class TelegramCallback(TrainerCallback):
             # Of the model that is kept; part of the report of the end.
             self._final = metrics
             return
-        blocks = self._progress(best=False)
-        blocks += [Block(rates_table(metrics, sets), "pre"), Block(self._best())]
+        progress, *best = self._progress()
+        blocks = [progress, Block(rates_table(metrics, sets), "pre"), *best]
         left = seconds_left(time.monotonic() - self._began, self._first_step, state.global_step, state.max_steps)
         if left is not None:
             blocks.append(Block(f"time left: about {duration(left)}"))
         self._send("evaluation", blocks)
 
+    @_never_failing
     def on_train_end(self, args, state, control, **kwargs):
         """Ends the run, unless `reporting` will do so."""
         self._training = False
         if not self._in_block:
             self._report_end()
 
+    @_never_failing
     def _report_end(self) -> None:
         if self._state is None:
             return
@@ -143,36 +166,27 @@ class TelegramCallback(TrainerCallback):
             blocks += [Block("the model that is kept:"), Block(rates_table(final, reported_sets(final)), "pre")]
         self._finish("training stopped early" if early else "training done", blocks, picture=True)
 
-    def _progress(self, best: bool = True) -> list[Block]:
-        """How far the run has come; nothing where it has not begun."""
+    def _progress(self) -> list[Block]:
+        """How far the run has come, and its best so far; nothing where it has not begun."""
         if self._state is None:
             return []
         state = self._state
         took = duration(time.monotonic() - self._began)
-        steps = (
-            f"epoch {state.epoch or 0:.4g} of {state.num_train_epochs}, step {state.global_step} of {state.max_steps}"
-        )
-        blocks = [Block(f"{steps}, {took}")]
-        measured = any(key.endswith("_acer") for log in state.log_history for key in log)
-        return [*blocks, Block(self._best())] if best and measured else blocks
-
-    def _best(self) -> str:
-        """The best checkpoint's metric where one is chosen by a metric that was logged, else the ACER."""
-        history = self._state.log_history
-        chosen = self._args.metric_for_best_model or ""
-        chosen = chosen if chosen.startswith("eval_") else f"eval_{chosen}"
-        metrics = {f"eval_{POOLED}_acer": False, "eval_acer": False, chosen: bool(self._args.greater_is_better)}
-        for metric in (chosen, f"eval_{POOLED}_acer", "eval_acer"):
-            if any(metric in log for log in history):
-                return best_line(metric, best_of_metric(history, metric, larger=metrics[metric]))
-        return best_line("eval_acer", None)
+        epochs = f"epoch {state.epoch or 0:.4g} of {state.num_train_epochs}, " if self._counts_epochs else ""
+        blocks = [Block(f"{epochs}step {state.global_step} of {state.max_steps}, {took}")]
+        found = best_so_far(state.log_history)
+        return [*blocks, Block(best_line(found))] if found else blocks
 
     def _send(self, title: str, blocks: list[Block]) -> None:
         if self._sender is None:
             self._sender = TelegramSender(self._credentials, self._patience)
         self._sender.send([Block(f"{self._run}: {title}", "b"), Block(f"on {platform.node()}"), *blocks])
 
+    @_never_failing
     def _finish(self, title: str, blocks: list[Block], picture: bool = False) -> None:
+        if self._sender is not None:
+            # What matters now is the end.
+            self._sender.drop_waiting()
         self._send(title, blocks)
         if picture:
             self._send_picture()

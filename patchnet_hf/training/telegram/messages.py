@@ -16,7 +16,6 @@ LONGEST_CAPTION = 1024
 LONGEST_REASON = 3000
 
 RATES = ("acer", "apcer", "bpcer", "auc")
-SHARES = (*RATES, "eer", "acer_pooled", "apcer_pooled")
 
 
 @dataclass(frozen=True)
@@ -168,23 +167,6 @@ def rates_table(metrics: Mapping[str, float], sets: Sequence[str]) -> str:
         prefix = f"eval_{name}_" if name else "eval_"
         rows.append([name or "all", *(percent(metrics.get(prefix + rate, math.nan)) for rate in RATES)])
     return text_table(["%", *(rate.upper() for rate in RATES)], rows)
-
-
-def best_line(metric: str, best: tuple[float, float] | None) -> str:
-    """
-    >>> best_line("eval_total_acer", (0.0406, 8.0))
-    'best so far: total ACER 4.06 % (epoch 8)'
-    """
-    if best is None:
-        return "best so far: none, the rates are not defined"
-    value, epoch = best
-    name = metric.removeprefix("eval_")
-    set_name, _, number = name.rpartition("_")
-    if number in SHARES:
-        name, shown = f"{set_name} {number.upper()}".strip(), f"{percent(value)} %"
-    else:
-        shown = f"{value:.4g}"
-    return f"best so far: {name} {shown} (epoch {epoch:.4g})"
 
 
 def reason_of(error: BaseException) -> str:

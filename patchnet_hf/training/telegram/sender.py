@@ -59,7 +59,7 @@ class Patience:
     longest_pause: float = 60.0
     answer: float = 30.0
     check: float = 10.0
-    flush: float = 10.0
+    flush: float = 60.0
     waiting_messages: int = 100
 
 
@@ -200,6 +200,13 @@ class TelegramSender:
         scrubbed = [replace(block, text=self._credentials.scrubbed(block.text)) for block in blocks]
         for text in html_parts(scrubbed):
             self._put(lambda bot, chat, text=text: _send_text(bot, chat, text))
+
+    def drop_waiting(self) -> None:
+        """Forgets what waits unsent, if that is more than what a server that answers has waiting: it was away."""
+        with self._changed:
+            if len(self._waiting) > 1:
+                self._tell(f"{len(self._waiting)} messages of the time when the server was away are left out")
+                self._waiting.clear()
 
     def send_photo(self, picture: bytes, name: str, caption: str) -> None:
         """Sends a picture file's bytes; never blocks, never raises."""
