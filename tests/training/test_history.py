@@ -35,6 +35,13 @@ def test_the_best_is_of_all_sets_pooled_and_the_first_to_reach_it():
     ]
     assert best_so_far(logs) == {"acer": Best(0.1, 2.0, 20), "f1": Best(0.8, 2.0, 20), "f3": Best(0.95, 3.0, 30)}
     assert best_so_far(logs[:1]) == best_so_far([]) == {}
+    unnamed = {"eval_acer": 0.2, "eval_images": 8, "epoch": 1.0, "step": 10}
+    assert best_so_far([unnamed]) == {"acer": Best(0.2, 1.0, 10)}
+
+
+def test_a_set_called_eval_is_one_of_several_like_any_other():
+    logs = [log("eval", 10, acer=0.01), log("unseen", 10, acer=0.5), log("total", 10, acer=0.3)]
+    assert best_so_far(logs)["acer"].value == 0.3
 
 
 def test_numbers_that_were_never_defined_have_no_best():

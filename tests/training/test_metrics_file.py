@@ -98,6 +98,16 @@ def test_a_new_run_starts_anew_and_the_evaluation_after_training_has_no_row(tmp_
     assert steps_and_sets(tmp_path) == [("7", "near")]
 
 
+def test_a_file_that_cannot_be_written_is_said_and_made_up_for(tmp_path, caplog):
+    (tmp_path / "metrics.csv").mkdir()
+    run = Run(tmp_path)
+    run.evaluate(log("val", 10))
+    assert caplog.text.count("can't be written") == 2
+    (tmp_path / "metrics.csv").rmdir()
+    run.evaluate(log("val", 20))
+    assert steps_and_sets(tmp_path) == [("10", "val"), ("20", "val")]
+
+
 def test_only_the_main_process_writes(tmp_path):
     Run(tmp_path, main=False).evaluate(log("near", 5))
     assert not list(tmp_path.iterdir())

@@ -235,9 +235,32 @@ def test_a_run_leaves_a_model_metrics_and_nothing_that_is_not_json(tmp_path, dat
     with pytest.raises(InputError, match="already holds a run"):
         train(*arguments_of(tmp_path, dataset_folder))
     before = [path.name for path in (tmp_path / "out").glob("checkpoint-*")]
+    (tmp_path / "out" / "runs" / "old").mkdir(parents=True)
+    (tmp_path / "out" / "metrics.csv").write_text("of the old run")
     train(*arguments_of(tmp_path, dataset_folder, overwrite=True, per_device_train_batch_size=6))
     after = [path.name for path in (tmp_path / "out").glob("checkpoint-*")]
     assert (before, after) == (["checkpoint-3"], ["checkpoint-4"]), "no checkpoint of the first run is left"
+    assert not (tmp_path / "out" / "runs").exists() and "old" not in (tmp_path / "out" / "metrics.csv").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("bar", [True, False])
+def test_a_run_says_its_losses_and_rates_with_and_without_a_progress_bar(tmp_path, dataset_folder, capsys, bar):
+    options = {"model": {"backbone": "test_resnet"}, "logging_steps": 1, "disable_tqdm": not bar}
+    train(*arguments_of(tmp_path, dataset_folder, **options))
+    printed = capsys.readouterr()
+    lines = (printed.out + printed.err).replace("\r", "\n").splitlines()
+    assert len([line for line in lines if "  loss " in line]) == 3
+    assert len([line for line in lines if "val: ACER" in line]) == 1
+    assert not [line for line in lines if "total: " in line], "the pool of one set is that set"
+    assert len([line for line in lines if "best so far: ACER" in line]) == 1
+
+
+def test_secrets_beside_a_model_are_not_pushed_to_the_hub(tmp_path, dataset_folder):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / ".env").write_text("TELEGRAM_TOKEN=secret")
+    with pytest.raises(InputError, match=r"push_to_hub would upload .*\.env"):
+        train(*arguments_of(tmp_path, dataset_folder, push_to_hub=True))
 
 
 @pytest.mark.slow

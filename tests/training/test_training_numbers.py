@@ -90,6 +90,17 @@ def run_script(folder: Path, *launcher: str) -> list[SimpleNamespace]:
 
 
 @pytest.mark.slow
+def test_the_parts_add_up_to_the_loss_where_the_last_step_accumulates_fewer_passes(tmp_path):
+    options = {"eval_strategy": "no", "save_strategy": "no", "load_best_model_at_end": False}
+    trainer = small_trainer(tmp_path, gradient_accumulation_steps=2, logging_steps=2, **options)
+    trainer.train()
+    # Three passes of eight captures: a step of two of them, then one of the third alone.
+    (logged,) = [log for log in trainer.state.log_history if "loss" in log]
+    total = 2 * logged["loss_classification"] + logged["loss_similarity"]
+    assert total == pytest.approx(logged["loss"], rel=1e-4)
+
+
+@pytest.mark.slow
 def test_training_rates_are_over_the_captures_of_both_processes(tmp_path):
     ranks = run_script(tmp_path, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
     assert len(ranks) == 2

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import socket
 import threading
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -32,8 +33,10 @@ LIBRARY_LOGGERS = (
     "httpcore.proxy",
 )
 
-# Between attempts once the run is over and only the flush remains.
+# Between attempts once the run is over and only the flush remains, and how many there are of a server that is away;
+# one that answers slowly has all of the flush.
 LAST_PAUSE = 1.0
+LAST_ATTEMPTS = 10
 
 Chat = int | str
 Post = Callable[[Bot, Chat], Awaitable]
@@ -215,18 +218,22 @@ class TelegramSender:
         self._put(lambda bot, chat: bot.send_photo(chat, picture, caption=caption, filename=name))
 
     def close(self) -> None:
-        """Waits until all is sent, at most `patience.flush` seconds; then gives up with one line of warning."""
+        """
+        Waits until all is sent, at most `patience.flush` seconds, and ten attempts where the server is away; then
+        gives up with one line of warning.
+        """
         with self._changed:
             self._closing.set()
             self._changed.notify()
             thread = self._thread
         if thread is None:
             return
+        began = time.monotonic()
         thread.join(self._patience.flush)
-        if thread.is_alive():
+        if thread.is_alive() or self._given_up.is_set():
             self._given_up.set()
-            left = len(self._waiting) + 1
-            logger.warning("Telegram: gave up on %d unsent messages after %g s", left, self._patience.flush)
+            left, waited = len(self._waiting) + 1, time.monotonic() - began
+            logger.warning("Telegram: gave up on %d unsent messages after %.2g s", left, waited)
 
     def _put(self, post: Post) -> None:
         with self._changed:
@@ -266,8 +273,8 @@ class TelegramSender:
             self._tell(f"no more messages: {reason_of(error)}")
 
     def _deliver(self, runner: asyncio.Runner, bot: Bot, post: Post, chat: Chat) -> None:
-        """One message to one chat, tried until it arrived, is refused, failed too often, or the run is over."""
-        attempt, pause = 0, self._patience.first_pause
+        """One message to one chat, tried until it arrived, is refused, failed too often, or is given up."""
+        attempt, last_attempts, pause = 0, 0, self._patience.first_pause
         while not self._given_up.is_set():
             attempt += 1
             try:
@@ -296,6 +303,9 @@ class TelegramSender:
             if asked is not None:
                 self._given_up.wait(asked)
             elif self._closing.is_set():
+                last_attempts += 1
+                if last_attempts >= LAST_ATTEMPTS:
+                    self._given_up.set()
                 self._given_up.wait(min(self._patience.first_pause, LAST_PAUSE))
             else:
                 # The end of the run cuts the pause short: the server may be back.
