@@ -25,7 +25,9 @@ class CommandParser(argparse.ArgumentParser):
         return parsed
 
     def error(self, message: str):
-        print(f"{self.prog}: error: {message} (see {self.prog} --help)", file=sys.stderr)
+        # Several processes of a training have the same command line.
+        if os.environ.get("LOCAL_RANK", "0") == "0":
+            print(f"{self.prog}: error: {message} (see {self.prog} --help)", file=sys.stderr)
         raise SystemExit(EXIT_BAD_INPUT)
 
 
@@ -40,18 +42,20 @@ def run_command(main: Callable[[], int | None]) -> None:
     """Runs a script's `main` and ends the process: 0 when it is done, 2 with one line for bad input, 130 for Ctrl-C.
 
     Only mistakes of the user (:class:`~patchnet_hf.errors.InputError`) are shortened to a line; a defect of ours
-    keeps its traceback. Of several processes on a machine that end in the same way, the first one says it.
+    keeps its traceback. Of several processes on a machine that end in the same way, the first one says it; what only
+    another one knows is said by that one.
     """
     program = os.path.basename(sys.argv[0])
-    speaks = os.environ.get("LOCAL_RANK", "0") == "0"
+    process = os.environ.get("LOCAL_RANK", "0")
     try:
         status = main()
     except InputError as error:
-        if speaks:
-            print(f"{program}: error: {error}", file=sys.stderr)
+        if process == "0" or not error.shared:
+            where = "" if process == "0" else f"process {process}: "
+            print(f"{program}: error: {where}{error}", file=sys.stderr)
         status = EXIT_BAD_INPUT
     except KeyboardInterrupt as stop:
-        if speaks:
+        if process == "0":
             print(f"{program}: {str(stop) or 'stopped'}", file=sys.stderr)
         status = 130
     except BrokenPipeError:

@@ -9,7 +9,12 @@ class InputError(ValueError):
 
     Command lines print the message without a traceback and exit with code 2
     (:func:`patchnet_hf.command_line.run_command`); library users catch it as a `ValueError`.
+
+    Attributes:
+        shared: whether all processes of a training raise it alike, so that one of them is enough to say it.
     """
+
+    shared = False
 
 
 def did_you_mean(name: str, known: Iterable[str], count: int = 3) -> str:

@@ -75,6 +75,8 @@ class BalancedSampling:
         joined = balance if isinstance(balance, str) else "+".join(balance)
         columns = tuple(dict.fromkeys(name.strip() for name in joined.replace(",", "+").split("+")))
         if columns == (NONE,):
+            if length != "max":
+                raise InputError(f"balance_length is {length!r}, but balance is none; give columns to balance by")
             return None
         return cls(columns, int(length) if str(length).isdecimal() else length)
 
@@ -135,8 +137,8 @@ def balanced_epoch(
         length: captures to draw.
         seed: together with `epoch` determines everything.
         epoch: from 0.
-        share: how many of each group are regarded as an epoch's; a group with more captures passes them all in
-            successive epochs before it starts again. By default its part of `length`, rounded up.
+        share: how many of each group are regarded as an epoch's; of a group with more captures, successive epochs draw
+            those that weren't drawn for longest. By default its part of `length`, rounded up.
 
     Returns:
         `(length,)` int64 ids.
@@ -156,12 +158,13 @@ def balanced_epoch(
 
 def _draws(members: np.ndarray, count: int, share: int, captures: int, seed: int, epoch: int, number: int):
     """`(count,)` ids of one group: all members in random order, then all in another one, and so on."""
-    epochs_of_an_order = max(len(members) // max(share, 1), 1)
-    cycle, turn = divmod(epoch, epochs_of_an_order)
-    first = np.roll(_random(seed, cycle, number, 0).permutation(len(members)), -turn * share)
     rounds = -(-count // len(members))
-    others = _random(seed, epoch, number, 1).random((max(rounds - 1, 0), len(members))).argsort(axis=1)
-    orders = np.concatenate([first[None], others])
+    orders = _random(seed, epoch, number, 1).random((rounds, len(members))).argsort(axis=1)
+    if share < len(members):
+        # A window that moves on over one order and comes round: after as many epochs as it takes, all were drawn.
+        window = np.roll(_random(seed, number, 0).permutation(len(members)), -epoch * share)
+        own = np.isin(orders[0], window[:share])
+        orders[0] = np.concatenate([orders[0][own], window[share:]])
     times = np.arange(len(orders))[:, None]
     return (members[orders] + times * captures).ravel()[:count]
 

@@ -5,6 +5,7 @@ import os
 from dataclasses import dataclass, field
 
 import torch
+from accelerate.utils import parse_flag_from_env
 from transformers import TrainingArguments
 
 from ..errors import InputError
@@ -188,6 +189,9 @@ class PatchNetTrainingArguments(TrainingArguments):
     ema_warmup: bool = field(
         default=True, metadata={"help": "Let ema_decay grow with the steps: short runs forget their first weights."}
     )
+    hub_strategy: str = field(
+        default="end", metadata={"help": "end: push_to_hub pushes the finished model. Nothing else is offered."}
+    )
     remove_unused_columns: bool = field(
         default=False, metadata={"help": "Left off: views need columns that the model doesn't take."}
     )
@@ -216,9 +220,14 @@ class PatchNetTrainingArguments(TrainingArguments):
     def __post_init__(self):
         if self.precision not in PRECISIONS:
             raise InputError(f"precision is {self.precision!r}; expected one of {', '.join(PRECISIONS)}")
+        if self.hub_strategy != "end":
+            # The Trainer would push its arguments along as a pickle.
+            raise InputError(f"hub_strategy is {str(self.hub_strategy)!r}; only end is offered")
         for name in ("per_device_train_batch_size", "per_device_eval_batch_size"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} is {getattr(self, name)}; expected at least 1")
+        # Set by `accelerate launch` with a configuration for the CPU.
+        self.use_cpu = self.use_cpu or parse_flag_from_env("ACCELERATE_USE_CPU")
         accelerator = torch.accelerator.is_available() and not self.use_cpu
         if not accelerator:
             self.use_cpu = True

@@ -1,19 +1,35 @@
 """What a run makes sure of before it writes anything."""
 
+import json
+import logging
 import shutil
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from datasets import Dataset
 
 from ..errors import InputError, did_you_mean
+from ..models import PatchNetConfig
 from . import learning_curve, metrics_file
 from .arguments import PatchNetTrainingArguments, resume_choice
-from .checkpoints import STATE_FILE, checkpoints_in, remove_unfinished_checkpoints
+from .checkpoints import ARGUMENTS_FILE, OPTIMIZER_FILE, STATE_FILE, checkpoints_in, remove_checkpoint
 from .history import POOLED
 from .report import METRICS_JSON
 from .trainer import ScoredCaptures
+
+logger = logging.getLogger(__name__)
+
+SETTINGS_FILES = ("config.json", ARGUMENTS_FILE)
+# A network with another value has weights of other shapes or meanings.
+OF_THE_NETWORK = ("backbone", "backbone_kwargs", "embedding_size", "patch_types", "live_patch_types", "head")
+# With another value the rest of a training isn't what the rest of the first one would have been.
+OF_THE_COURSE = (
+    *("per_device_train_batch_size", "gradient_accumulation_steps", "seed", "data_seed", "num_train_epochs"),
+    *("max_steps", "learning_rate", "weight_decay", "lr_scheduler_type", "lr_scheduler_kwargs", "warmup_steps"),
+    *("ema_decay", "dataloader_drop_last"),
+)
 
 
 def check_output_dir(arguments: PatchNetTrainingArguments) -> Path | None:
@@ -31,15 +47,68 @@ def check_output_dir(arguments: PatchNetTrainingArguments) -> Path | None:
     if folder.is_file():
         raise InputError(f"output_dir {folder} is a file")
     checkpoint = checkpoint_to_resume(folder, resume_choice(arguments.resume_from_checkpoint))
-    held = (folder / "config.json").exists() or checkpoints_in(folder)
-    if held and not arguments.overwrite and checkpoint is None:
+    if checkpoint is None:
+        held = (folder / "config.json").exists() or checkpoints_in(folder)
+        if held and not arguments.overwrite:
+            raise InputError(
+                f"{folder} already holds a run; choose another --output_dir, go on with --resume_from_checkpoint "
+                "true, or replace it with --overwrite true"
+            )
+    elif (later := checkpoints_after(folder, checkpoint)) and not arguments.overwrite:
         raise InputError(
-            f"{folder} already holds a run; choose another --output_dir, go on with --resume_from_checkpoint true, "
-            "or replace it with --overwrite true"
+            f"{folder} holds {later[-1].name}, which isn't of the run that {checkpoint} goes on with; remove it, or "
+            "let --overwrite true do so"
         )
     if arguments.push_to_hub and (folder / ".env").exists():
         raise InputError(f"push_to_hub would upload {folder / '.env'} with its secrets; choose another --output_dir")
     return checkpoint
+
+
+def checkpoints_after(folder: Path, checkpoint: Path) -> list[Path]:
+    """Checkpoints in `folder` that a run going on from `checkpoint` hasn't written: later ones, or all of others."""
+    held = checkpoints_in(folder)
+    names = [path.resolve() for path in held]
+    if checkpoint.resolve() not in names:
+        return held
+    return held[names.index(checkpoint.resolve()) + 1 :]
+
+
+def check_resumable(checkpoint: Path, config: PatchNetConfig, arguments: PatchNetTrainingArguments) -> None:
+    """
+    Makes sure that a run goes on with the network and the optimiser that its checkpoint is of, and warns of other
+    arguments that move the data or the schedule.
+
+    Raises:
+        InputError: the network or the optimiser is another, or the checkpoint's files can't be read.
+    """
+    try:
+        saved, told = (json.loads((checkpoint / name).read_text(encoding="utf-8")) for name in SETTINGS_FILES)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{checkpoint} can't be resumed: {error}") from error
+    now = json.loads(config.to_json_string(use_diff=False))
+    given = json.loads(json.dumps(arguments.to_dict()))
+    different = differences(saved, now, OF_THE_NETWORK) + differences(told, given, ("optim",))
+    if different:
+        raise InputError(
+            f"{checkpoint} can't be resumed: {'; '.join(different)}; --init_from {checkpoint} starts a new run from "
+            "its weights"
+        )
+    if moved := differences(told, given, OF_THE_COURSE):
+        logger.warning("%s goes on in another way than it began: %s", checkpoint, "; ".join(moved))
+
+
+def differences(there: dict, here: dict, names: Sequence[str]) -> list[str]:
+    """
+    What differs between two mappings, in words.
+
+    >>> differences({"seed": 0, "optim": "sgd"}, {"seed": 1, "optim": "sgd"}, ["seed", "optim"])
+    ['seed 0 there, 1 here']
+    """
+    return [
+        f"{name} {there.get(name)!r} there, {here.get(name)!r} here"
+        for name in names
+        if there.get(name) != here.get(name)
+    ]
 
 
 def checkpoint_to_resume(folder: Path, resume: str | bool | None) -> Path | None:
@@ -64,11 +133,12 @@ def checkpoint_to_resume(folder: Path, resume: str | bool | None) -> Path | None
     checkpoint = Path(resume)
     if not (checkpoint / STATE_FILE).is_file():
         raise InputError(f"{resume} is no checkpoint to resume from (no {STATE_FILE})")
-    # FSDP's are optimizer.bin or optimizer_0/, DeepSpeed's global_step*/
-    if not any(checkpoint.glob("optimizer*")) and not any(checkpoint.glob("global_step*")):
+    # Besides our own: FSDP's and DeepSpeed's.
+    states = (OPTIMIZER_FILE, "optimizer.bin", "optimizer_*", "global_step*")
+    if not any(any(checkpoint.glob(name)) for name in states):
         raise InputError(
-            f"{resume} has no optimiser state (save_only_model); it can't be resumed, but --init_from {resume} starts "
-            "a new run from its weights"
+            f"{resume} has no optimiser state ({OPTIMIZER_FILE}); it can't be resumed, but --init_from {resume} "
+            "starts a new run from its weights"
         )
     return checkpoint
 
@@ -112,17 +182,20 @@ def check_best_metric(metric: str | None, sets: dict[str, Dataset]) -> None:
         raise InputError(f"metric_for_best_model {metric!r} is of no evaluation set ({', '.join(sets)}){hint}")
 
 
-def remove_leftovers(arguments: PatchNetTrainingArguments) -> None:
+def remove_leftovers(arguments: PatchNetTrainingArguments, checkpoint: Path | None) -> None:
     """
-    Removes checkpoints that a killed process left unfinished, and of a run that is being overwritten all that would
-    pass for the new one's: checkpoints, metrics, learning curve and TensorBoard logs.
+    Removes what would pass for the new run's in a folder that is being overwritten: checkpoints, metrics, learning
+    curve and TensorBoard logs; of a run that goes on from `checkpoint`, the checkpoints after it.
     """
-    remove_unfinished_checkpoints(arguments.output_dir)
-    if arguments.overwrite and not resume_choice(arguments.resume_from_checkpoint):
-        for old in [*checkpoints_in(arguments.output_dir), Path(arguments.output_dir) / "runs"]:
-            shutil.rmtree(old, ignore_errors=True)
+    if not arguments.overwrite:
+        return
+    folder = Path(arguments.output_dir)
+    for old in checkpoints_in(folder) if checkpoint is None else checkpoints_after(folder, checkpoint):
+        remove_checkpoint(old)
+    if checkpoint is None:
+        shutil.rmtree(folder / "runs", ignore_errors=True)
         for name in (metrics_file.FILE_NAME, learning_curve.FILE_NAME, METRICS_JSON):
-            (Path(arguments.output_dir) / name).unlink(missing_ok=True)
+            (folder / name).unlink(missing_ok=True)
 
 
 def evaluates_in_training(arguments: PatchNetTrainingArguments) -> bool:

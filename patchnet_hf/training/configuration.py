@@ -41,6 +41,14 @@ class RunParser(HfArgumentParser, CommandParser):
             InputError: the YAML file is missing, is no mapping, or has a key or value that doesn't fit.
             SystemExit: (code 2) an option doesn't fit.
         """
+        try:
+            return self._parsed(argv)
+        except InputError as error:
+            # Every process of a training reads the same command line.
+            error.shared = True
+            raise
+
+    def _parsed(self, argv: Sequence[str] | None) -> tuple:
         config, _ = self.parse_known_args(argv)
         if config.config is not None:
             self.set_defaults(**self._read_yaml(Path(config.config)))

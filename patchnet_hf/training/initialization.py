@@ -90,7 +90,7 @@ def shortened(lines: list[str], count: int = SHOWN) -> list[str]:
 def _by_type(weight, here: list[str], held, there: list[str], notes: list[str]) -> torch.Tensor:
     """Rows of `held` for the patch types that both models know; the other rows of `weight` stay."""
     if held is None or held.shape[1] != weight.shape[1]:
-        notes.append(f"{TYPE_WEIGHTS}: embeddings of another size")
+        notes.append(f"{TYPE_WEIGHTS}: {'not there' if held is None else 'embeddings of another size'}")
         return weight
     rows = weight.clone()
     for index, name in enumerate(here):

@@ -13,14 +13,13 @@ from datasets import Dataset
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
-from transformers.trainer_utils import has_length
 
 from ..data.schema import LIVE
 from ..models import PatchNetForImageClassification, PatchNetImageProcessor
 from . import learning_curve, metrics_file
 from .arguments import PatchNetTrainingArguments
 from .checks import evaluates_in_training
-from .sampling import sampling_text
+from .sampling import planned_steps, sampling_text
 from .trainer import PatchNetTrainer
 
 WIDTH = 100
@@ -196,15 +195,11 @@ def _batch(args: PatchNetTrainingArguments) -> str:
 
 def _length(trainer: PatchNetTrainer) -> str:
     args = trainer.args
-    # Preparing the loader draws from the random state, which is the training's.
-    with torch.random.fork_rng(devices=[]):
-        loader = trainer.get_train_dataloader()
-    if not has_length(loader):
-        return f"{args.max_steps} steps"
-    steps = max(-(-len(loader) // args.gradient_accumulation_steps), 1)
+    steps, total = planned_steps(trainer)
+    if steps is None:
+        return f"{total} steps"
     if args.max_steps > 0:
-        return f"{_count(args.max_steps, 'step')}, {args.max_steps / steps:.3g} epochs of {_count(steps, 'step')}"
-    total = int(np.ceil(args.num_train_epochs * steps))
+        return f"{_count(total, 'step')}, {total / steps:.3g} epochs of {_count(steps, 'step')}"
     epochs = f"{args.num_train_epochs:g} epoch{'' if args.num_train_epochs == 1 else 's'}"
     return f"{epochs} of {_count(steps, 'step')}, {_count(total, 'step')} in all"
 

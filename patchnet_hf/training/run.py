@@ -1,10 +1,13 @@
 """The main job: train, evaluate, save, report."""
 
+import errno
 import json
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import torch
+from accelerate.utils import gather_object
 from safetensors import SafetensorError
 from transformers import set_seed
 from transformers.integrations import get_reporting_integration_callbacks
@@ -15,7 +18,15 @@ from ..data.loading import load_training_and_evaluation_sets
 from ..errors import InputError
 from .arguments import DataArguments, ModelArguments, PatchNetTrainingArguments, cores_of_a_process, resume_choice
 from .callbacks import ConsoleCallback, LinesCallback
-from .checks import check_best_metric, check_output_dir, evaluates_in_training, remove_leftovers, without_evaluation
+from .checkpoints import recover_checkpoints
+from .checks import (
+    check_best_metric,
+    check_output_dir,
+    check_resumable,
+    evaluates_in_training,
+    remove_leftovers,
+    without_evaluation,
+)
 from .initialization import initialize_from, shortened
 from .interruption import InterruptionCallback, TrainingInterrupted
 from .learning_curve import LearningCurveCallback
@@ -23,7 +34,8 @@ from .metrics_file import MetricsFileCallback
 from .network import build_model, build_processor, patch_types_of
 from .panel import training_summary
 from .report import METRICS_JSON, metrics_table, write_json
-from .synchronization import raise_everywhere
+from .sampling import planned_steps
+from .synchronization import alike_everywhere, leave_processes
 from .telegram import TelegramCallback
 from .trainer import POOLED, PatchNetTrainer
 
@@ -46,41 +58,53 @@ def train(model: ModelArguments, data: DataArguments, arguments: PatchNetTrainin
     Raises:
         InputError: something given can't be used; nothing has been written then.
     """
-    balance = BalancedSampling.parse(data.balance, data.balance_length)
-    training, sets = load_training_and_evaluation_sets(data.dataset, data.train, data.eval)
-    patch_types, live = patch_types_of(training)
-    checkpoint = check_output_dir(arguments)
-    check_best_metric(arguments.metric_for_best_model, sets)
-    processor = build_processor(data)
-    if arguments.device.type == "cpu":
-        torch.set_num_threads(arguments.cpu_threads or cores_of_a_process())
-    set_seed(arguments.seed)
-    network = build_model(model, data.patch_size, patch_types, live)
-    unmatched = initialize_from(network, model.init_from, model.strict) if model.init_from else []
-    if not sets:
-        arguments = without_evaluation(arguments)
-    telegram = checked_telegram(arguments) if arguments.telegram else None
-    trainer = PatchNetTrainer(
-        model=network,
-        args=arguments,
-        train_dataset=training,
-        eval_dataset=sets or None,
-        processing_class=processor,
-        balance=balance,
-    )
+    with alike_everywhere():
+        if arguments.should_save:
+            recover_checkpoints(arguments.output_dir)
+    with alike_everywhere():
+        balance = BalancedSampling.parse(data.balance, data.balance_length)
+        training, sets = load_training_and_evaluation_sets(data.dataset, data.train, data.eval)
+        patch_types, live = patch_types_of(training)
+        checkpoint = check_output_dir(arguments)
+        check_best_metric(arguments.metric_for_best_model, sets)
+        processor = build_processor(data)
+        if arguments.device.type == "cpu":
+            torch.set_num_threads(arguments.cpu_threads or cores_of_a_process())
+        set_seed(arguments.seed)
+        network = build_model(model, data.patch_size, patch_types, live)
+        unmatched = []
+        if checkpoint is not None:
+            check_resumable(checkpoint, network.config, arguments)
+        elif model.init_from:
+            unmatched = initialize_from(network, model.init_from, model.strict)
+        if not sets:
+            arguments = without_evaluation(arguments)
+        # Before the Trainer writes anything, in the process that will report.
+        report = arguments.telegram and arguments.process_index == 0
+        telegram = TelegramCallback.checked(arguments.output_dir) if report else None
+        trainer = PatchNetTrainer(
+            model=network,
+            args=arguments,
+            train_dataset=training,
+            eval_dataset=sets or None,
+            processing_class=processor,
+            balance=balance,
+        )
+        planned_steps(trainer)
+    check_same_checkpoint(checkpoint)
     for callback in (ProgressCallback, PrinterCallback):
         trainer.remove_callback(callback)
     trainer.add_callback(LinesCallback() if arguments.disable_tqdm else ConsoleCallback())
     if evaluates_in_training(arguments):
         trainer.add_callback(MetricsFileCallback())
     trainer.add_callback(LearningCurveCallback())  # before whatever sends the picture
-    if trainer.is_world_process_zero():
-        remove_leftovers(arguments)
-        start = starting_point(arguments, checkpoint, model.init_from, unmatched)
-        print(training_summary(trainer, training, sets, start))
     if telegram is not None:
         trainer.add_callback(telegram)
-    with telegram.reporting() if telegram is not None else nullcontext():
+    if trainer.is_world_process_zero():
+        remove_leftovers(arguments, checkpoint)
+        start = starting_point(arguments, checkpoint, model.init_from, unmatched)
+        print(training_summary(trainer, training, sets, start))
+    with no_room_in_one_line(arguments.output_dir), telegram.reporting() if telegram is not None else nullcontext():
         metrics = train_until_stopped(trainer, checkpoint)
         if sets:
             if arguments.load_best_model_at_end:
@@ -96,24 +120,44 @@ def train(model: ModelArguments, data: DataArguments, arguments: PatchNetTrainin
             print("\n" + metrics_table(metrics, rows) + "\n")
         print(f"model and metrics.json are in {arguments.output_dir}")
         print(f"next: python scripts/predict.py --model {arguments.output_dir} IMAGE...")
+    leave_processes()
     return metrics
 
 
-def checked_telegram(arguments: PatchNetTrainingArguments) -> TelegramCallback | None:
+def check_same_checkpoint(checkpoint: Path | None) -> None:
     """
-    The callback in the process that reports, once the server has accepted its credentials; `None` in the others.
+    Makes sure that all processes go on from the same checkpoint; all have to call it.
 
     Raises:
-        InputError: in all processes, if the credentials are missing or refused.
+        InputError: they don't; on all of them.
     """
-    callback, failure = None, None
-    if arguments.process_index == 0:
-        try:
-            callback = TelegramCallback.checked(arguments.output_dir)
-        except InputError as error:
-            failure = str(error)
-    raise_everywhere(failure)
-    return callback
+    names = {str(checkpoint and checkpoint.name) for checkpoint in gather_object([checkpoint])}
+    if len(names) > 1:
+        error = InputError(
+            f"the machines see different checkpoints ({', '.join(sorted(names))}); output_dir has to be on a disk "
+            "that all of them share"
+        )
+        error.shared = True
+        raise error
+
+
+@contextmanager
+def no_room_in_one_line(folder: str) -> Iterator[None]:
+    """
+    A block that writes into a run's folder.
+
+    Raises:
+        InputError: a file couldn't be written because the disk, the quota or the allowed size of a file is exhausted.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        raise InputError(
+            f"no room left to write in {folder}: {error}; its checkpoints are whole: make room, then "
+            "--resume_from_checkpoint true goes on"
+        ) from error
 
 
 def starting_point(
@@ -143,13 +187,14 @@ def train_until_stopped(trainer: PatchNetTrainer, checkpoint: Path | None) -> di
     Raises:
         TrainingInterrupted: Ctrl-C or SIGTERM ended it with a checkpoint.
     """
-    interruption = InterruptionCallback(trainer.accelerator)
+    interruption = InterruptionCallback(trainer)
     trainer.add_callback(interruption)
     try:
         output = trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     finally:
         interruption.release()
-    if interruption.stopped:
+    if interruption.stopped or interruption.any_asked():
+        leave_processes()
         raise TrainingInterrupted(
             f"stopped after step {trainer.state.global_step} of {trainer.state.max_steps}; the same command with "
             "--resume_from_checkpoint true goes on from there"

@@ -1,8 +1,13 @@
 """How the captures of an epoch fill the batches of all processes, and what a run says about it at its start."""
 
+import math
+
+import torch
 from transformers import Trainer
+from transformers.trainer_utils import has_length
 
 from ..data.balancing import BalancedSampler
+from ..errors import InputError
 
 SHOWN_GROUPS = 12
 
@@ -55,3 +60,25 @@ def sampling_text(trainer: Trainer, sampler: BalancedSampler | None, captures: i
         f"balanced over {len(sizes)} groups: {shown}{more}; {drawn} captures in an epoch{filled}, {of_each} of each "
         "group"
     )
+
+
+def planned_steps(trainer: Trainer) -> tuple[int | None, int]:
+    """
+    Optimiser steps in an epoch (`None` on a stream) and in the whole run, as the Trainer counts them.
+
+    Raises:
+        InputError: an epoch has no batch.
+    """
+    args = trainer.args
+    # Preparing the loader draws from the random state, which is the training's.
+    with torch.random.fork_rng(devices=[]):
+        loader = trainer.get_train_dataloader()
+    if not has_length(loader):
+        return None, args.max_steps
+    if len(loader) == 0:
+        raise InputError(
+            f"{len(trainer.train_dataset)} captures don't fill a joint batch of {joint_batch(trainer)}, and "
+            "dataloader_drop_last leaves out what doesn't; take a smaller --per_device_train_batch_size"
+        )
+    steps = max(-(-len(loader) // args.gradient_accumulation_steps), 1)
+    return steps, args.max_steps if args.max_steps > 0 else math.ceil(args.num_train_epochs * steps)

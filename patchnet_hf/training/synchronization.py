@@ -1,6 +1,10 @@
 """What processes have to agree on beyond gradients: batch-norm statistics, and whether to go on."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
+from accelerate import PartialState
 from accelerate.utils import gather_object
 from timm.layers.norm_act import BatchNormAct2d, convert_sync_batchnorm
 from torch import Tensor, nn
@@ -88,7 +92,7 @@ def synchronize_batch_norm(module: nn.Module, device: torch.device) -> nn.Module
     return module
 
 
-def raise_everywhere(failure: str | None, kind: type[Exception] = InputError) -> None:
+def raise_everywhere(failure: str | None, kind: type[InputError] = InputError) -> None:
     """
     Raises on all processes what failed on one of them; all have to call it, and wait here for each other.
 
@@ -101,7 +105,32 @@ def raise_everywhere(failure: str | None, kind: type[Exception] = InputError) ->
     """
     failures = [reason for reason in gather_object([failure]) if reason]
     if failures:
-        raise kind(failures[0])
+        error = kind(failures[0])
+        error.shared = True
+        raise error
+
+
+@contextmanager
+def alike_everywhere() -> Iterator[None]:
+    """
+    A block that all processes run: what is wrong with the input of one ends all of them in the same way.
+
+    The block must not wait for other processes.
+
+    Raises:
+        InputError: on all processes, what the block raised on any of them.
+    """
+    failure = None
+    try:
+        yield
+    except InputError as error:
+        failure = str(error)
+    raise_everywhere(failure)
+
+
+def leave_processes() -> None:
+    """Closes the connections between processes: one that exits while others hold them open may abort at its end."""
+    PartialState().destroy_process_group()
 
 
 @torch.no_grad()
@@ -109,8 +138,8 @@ def share_buffers(module: nn.Module) -> None:
     """
     Gives all processes the buffers of process 0.
 
-    Without synchronised batch normalisation each process tracks the statistics of its own batches, and those of
-    process 0 are saved: an evaluation must see what is saved.
+    Without synchronised batch normalisation each process has the statistics of its own last batches in them, and those
+    of process 0 are saved: an evaluation must see what is saved.
     """
     for buffer in module.buffers():
         torch.distributed.broadcast(buffer, src=0)

@@ -1,6 +1,7 @@
 """The Trainer of PatchNet."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from ..models import PatchNetForImageClassification, PatchNetImageProcessor
 from .arguments import PatchNetTrainingArguments
 from .checkpoints import WholeCheckpointsMixin
 from .history import POOLED, best_so_far, log_of_best
+from .interruption import in_own_process_group
 from .optimization import OptimizationMixin
 from .sampling import fill_batches
 from .synchronization import share_buffers, synchronize_batch_norm
@@ -207,13 +209,26 @@ class PatchNetTrainer(OptimizationMixin, WeightAveragingMixin, WholeCheckpointsM
         if self.is_in_train and (best := best_so_far(self.state.log_history)):
             self.log(log_of_best(best))
 
+    def get_train_dataloader(self):
+        """As [`transformers.Trainer.get_train_dataloader`]; its workers outlast signals to the process group."""
+        return self._with_own_workers(super().get_train_dataloader())
+
     def get_eval_dataloader(self, eval_dataset=None):
         """As [`transformers.Trainer.get_eval_dataloader`], also of a `datasets.Dataset` of captures."""
-        return super().get_eval_dataloader(self._as_views(eval_dataset, self.processing_class))
+        views = self._as_views(eval_dataset, self.processing_class)
+        return self._with_own_workers(super().get_eval_dataloader(views))
 
     def get_test_dataloader(self, test_dataset):
         """As [`transformers.Trainer.get_test_dataloader`], also of a `datasets.Dataset` of captures."""
-        return super().get_test_dataloader(self._as_views(test_dataset, self.processing_class))
+        return self._with_own_workers(super().get_test_dataloader(self._as_views(test_dataset, self.processing_class)))
+
+    @staticmethod
+    def _with_own_workers(loader):
+        started = loader.worker_init_fn
+        if not (isinstance(started, partial) and started.func is in_own_process_group):
+            # A loader that the Trainer keeps is returned again and again.
+            loader.worker_init_fn = partial(in_own_process_group, started)
+        return loader
 
     def evaluation_loop(self, dataloader, description, prediction_loss_only=None, ignore_keys=None,
                         metric_key_prefix="eval") -> EvalLoopOutput:  # fmt: skip

@@ -19,6 +19,7 @@ from patchnet_hf.data.streams import TrainingStream
 from patchnet_hf.data.views import TrainingViews
 from patchnet_hf.training.arguments import PatchNetTrainingArguments
 from patchnet_hf.training.sampling import sampling_text
+from patchnet_hf.training.synchronization import leave_processes
 from patchnet_hf.training.trainer import PatchNetTrainer
 
 spec = importlib.util.spec_from_file_location(
@@ -127,6 +128,7 @@ def everything(folder: Path, processes: int) -> dict:
 def main(folder: Path):
     drawn = everything(folder, int(os.environ["WORLD_SIZE"]))
     (folder / f"rank{os.environ['RANK']}.json").write_text(json.dumps(drawn))
+    leave_processes()
 
 
 if __name__ == "__main__":

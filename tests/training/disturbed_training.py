@@ -2,7 +2,9 @@
 
 Usage: disturbed_training.py MOMENT OPTION... where MOMENT is `never`, `kill:STEP` (SIGKILL in the middle of that step,
 on every process), `kill-save:STEP` (SIGKILL while that step's checkpoint is being written), `interrupt:STEP` (Ctrl-C
-in that step, on the last process only), or `full:BYTES` (no file may grow beyond that once training has begun).
+in that step, on the last process only), `terminate-group:STEP` (SIGTERM to the whole process group),
+`wrong-on-last:STEP` (an InputError on the last process only), or `full:BYTES` (no file may grow beyond that once
+training has begun).
 """
 
 import os
@@ -12,6 +14,7 @@ import sys
 
 import patchnet_hf.training.checkpoints as checkpoints
 from patchnet_hf.command_line import run_command
+from patchnet_hf.errors import InputError
 from patchnet_hf.training.arguments import DataArguments, ModelArguments, PatchNetTrainingArguments
 from patchnet_hf.training.configuration import RunParser
 from patchnet_hf.training.run import train
@@ -20,6 +23,7 @@ from patchnet_hf.training.trainer import PatchNetTrainer
 KIND, _, NUMBER = sys.argv[1].partition(":")
 NUMBER = int(NUMBER or 0)
 
+started = set()
 original_step, original_save = PatchNetTrainer.training_step, checkpoints.save_state
 
 
@@ -28,8 +32,14 @@ def training_step(self, model, inputs, *rest):
     step = self.state.global_step + 1
     if KIND == "kill" and step == NUMBER:
         os.kill(os.getpid(), signal.SIGKILL)
-    if KIND == "interrupt" and step == NUMBER and self.args.process_index == self.args.world_size - 1:
+    first_pass = step not in started
+    started.add(step)
+    if KIND == "interrupt" and step == NUMBER and first_pass and self.args.process_index == self.args.world_size - 1:
         os.kill(os.getpid(), signal.SIGINT)
+    if KIND == "terminate-group" and step == NUMBER and first_pass:
+        os.killpg(os.getpgid(0), signal.SIGTERM)
+    if KIND == "wrong-on-last" and step == NUMBER and self.args.process_index == self.args.world_size - 1:
+        raise InputError("only here")
     if KIND == "full":
         # A real refusal of the kernel (EFBIG), as a full disk is one (ENOSPC).
         resource.setrlimit(resource.RLIMIT_FSIZE, (NUMBER, NUMBER))

@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 
 from patchnet_hf import PatchNetConfig, PatchNetForImageClassification, PatchNetImageProcessor
 from patchnet_hf.training.arguments import PatchNetTrainingArguments
+from patchnet_hf.training.synchronization import leave_processes
 from patchnet_hf.training.trainer import PatchNetTrainer
 
 spec = importlib.util.spec_from_file_location("test_trainer", Path(__file__).with_name("test_trainer.py"))
@@ -64,3 +65,4 @@ def main(folder: Path, backbone: str, sync_batch_norm: bool):
 
 if __name__ == "__main__":
     main(Path(sys.argv[1]), sys.argv[2], sys.argv[3] == "1")
+    leave_processes()

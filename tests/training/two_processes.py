@@ -6,6 +6,8 @@ from pathlib import Path
 
 import torch
 
+from patchnet_hf.training.synchronization import leave_processes
+
 spec = importlib.util.spec_from_file_location("test_trainer", Path(__file__).with_name("test_trainer.py"))
 test_trainer = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(test_trainer)
@@ -43,3 +45,4 @@ def main(folder: Path):
 
 if __name__ == "__main__":
     main(Path(sys.argv[1]))
+    leave_processes()

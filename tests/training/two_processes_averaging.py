@@ -6,6 +6,8 @@ from pathlib import Path
 
 import torch
 
+from patchnet_hf.training.synchronization import leave_processes
+
 spec = importlib.util.spec_from_file_location("small_runs", Path(__file__).with_name("small_runs.py"))
 small_runs = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(small_runs)
@@ -46,3 +48,4 @@ def main(folder: Path):
 
 if __name__ == "__main__":
     main(Path(sys.argv[1]))
+    leave_processes()
