@@ -1,6 +1,7 @@
 """Balanced sampling: every group of captures drawn equally often in an epoch, of datasets and of streams."""
 
 import functools
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -161,8 +162,9 @@ def _draws(members: np.ndarray, count: int, share: int, captures: int, seed: int
     rounds = -(-count // len(members))
     orders = _random(seed, epoch, number, 1).random((rounds, len(members))).argsort(axis=1)
     if share < len(members):
-        # A window that moves on over one order and comes round: after as many epochs as it takes, all were drawn.
-        window = np.roll(_random(seed, number, 0).permutation(len(members)), -epoch * share)
+        # A window moves on over one order of all, until it has come round to where it began; then over another one.
+        cycle, turn = divmod(epoch, len(members) // math.gcd(len(members), share))
+        window = np.roll(_random(seed, cycle, number, 0).permutation(len(members)), -turn * share)
         own = np.isin(orders[0], window[:share])
         orders[0] = np.concatenate([orders[0][own], window[share:]])
     times = np.arange(len(orders))[:, None]

@@ -12,10 +12,21 @@ class LinesCallback(TrainerCallback):
     """One short line for each log and each evaluation set, for where there is no progress bar."""
 
     write = staticmethod(print)
+    _training = False
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        """What is logged from now on is of the training."""
+        self._training = True
+        super().on_train_begin(args, state, control, **kwargs)
+
+    def on_train_end(self, args, state, control, **kwargs):
+        """What is logged from now on is said in another way."""
+        self._training = False
+        super().on_train_end(args, state, control, **kwargs)
 
     def on_log(self, args, state, control, logs=None, **kwargs):
         """Prints what `logs` holds: losses while training, the rates of an evaluation set."""
-        line = self._line(logs, state.log_history) if state.is_world_process_zero and logs else None
+        line = self._line(logs, state.log_history) if state.is_world_process_zero and self._training and logs else None
         if line is not None:
             self.write(line)
 

@@ -138,6 +138,15 @@ def test_seed_and_epoch_alone_determine_the_sequence():
     assert not np.array_equal(drawn(sampler_of(11, 3, 5, seed=1), 4), reference)
 
 
+@pytest.mark.parametrize(("large", "small", "passes"), [(11, 3, 4), (19, 10, 2), (7, 7, 1)])
+def test_min_has_seen_all_of_a_large_group_after_as_many_epochs_as_that_takes(large, small, passes):
+    sampler = sampler_of(large, small, length="min")
+    members = set(groups_of_sizes(large, small)[0].tolist())
+    epochs = [{int(c) for c in drawn(sampler, epoch) % (large + small)} & members for epoch in range(passes)]
+    assert [len(epoch) for epoch in epochs] == [small] * passes
+    assert set.union(*epochs) == members
+
+
 def test_min_passes_all_captures_of_a_large_group_before_it_takes_one_again():
     sampler = sampler_of(12, 4, length="min")
     large = groups_of_sizes(12, 4)[0]

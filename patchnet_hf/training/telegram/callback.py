@@ -177,17 +177,15 @@ class TelegramCallback(TrainerCallback):
         found = best_so_far(state.log_history)
         return [*blocks, Block(best_line(found))] if found else blocks
 
-    def _send(self, title: str, blocks: list[Block]) -> None:
+    def _send(self, title: str, blocks: list[Block], first: bool = False) -> None:
         if self._sender is None:
             self._sender = TelegramSender(self._credentials, self._patience)
-        self._sender.send([Block(f"{self._run}: {title}", "b"), Block(f"on {platform.node()}"), *blocks])
+        self._sender.send([Block(f"{self._run}: {title}", "b"), Block(f"on {platform.node()}"), *blocks], first)
 
     @_never_failing
     def _finish(self, title: str, blocks: list[Block], picture: bool = False) -> None:
-        if self._sender is not None:
-            # What matters now is the end.
-            self._sender.drop_waiting()
-        self._send(title, blocks)
+        # What matters now is the end, not the evaluations that a slow server hasn't taken yet.
+        self._send(title, blocks, first=True)
         if picture:
             self._send_picture()
         self._sender.close()
@@ -203,7 +201,7 @@ class TelegramCallback(TrainerCallback):
         except OSError as error:
             logger.warning("Telegram: the learning curve is not sent (%s)", error)
         else:
-            self._sender.send_photo(picture, PICTURE, f"{self._run}: learning curve")
+            self._sender.send_photo(picture, PICTURE, f"{self._run}: learning curve", first=True)
 
 
 def _stamp(path: Path) -> tuple | None:

@@ -191,6 +191,8 @@ class TelegramSender:
         self._credentials = credentials
         self._patience = patience
         self._waiting: deque[Post] = deque()
+        # How many at the front were to be sent first.
+        self._first = 0
         self._changed = threading.Condition()
         self._closing = threading.Event()
         self._given_up = threading.Event()
@@ -198,24 +200,23 @@ class TelegramSender:
         self._moved: dict[Chat, Chat] = {}
         self._told: set[str] = set()
 
-    def send(self, blocks: Sequence[Block]) -> None:
-        """Sends a message, as several where it is too long, scrubbed of the token; never blocks, never raises."""
+    def send(self, blocks: Sequence[Block], first: bool = False) -> None:
+        """
+        Sends a message, as several where it is too long, scrubbed of the token; never blocks, never raises.
+
+        Args:
+            blocks: the message.
+            first: before what waits already because the server is slow or away.
+        """
         scrubbed = [replace(block, text=self._credentials.scrubbed(block.text)) for block in blocks]
         for text in html_parts(scrubbed):
-            self._put(lambda bot, chat, text=text: _send_text(bot, chat, text))
+            self._put(lambda bot, chat, text=text: _send_text(bot, chat, text), first)
 
-    def drop_waiting(self) -> None:
-        """Forgets what waits unsent, if that is more than what a server that answers has waiting: it was away."""
-        with self._changed:
-            if len(self._waiting) > 1:
-                self._tell(f"{len(self._waiting)} messages of the time when the server was away are left out")
-                self._waiting.clear()
-
-    def send_photo(self, picture: bytes, name: str, caption: str) -> None:
-        """Sends a picture file's bytes; never blocks, never raises."""
+    def send_photo(self, picture: bytes, name: str, caption: str, first: bool = False) -> None:
+        """Sends a picture file's bytes, as [`send`] does a message."""
         # No character is longer than two units.
         caption = sendable(self._credentials.scrubbed(caption))[: LONGEST_CAPTION // 2]
-        self._put(lambda bot, chat: bot.send_photo(chat, picture, caption=caption, filename=name))
+        self._put(lambda bot, chat: bot.send_photo(chat, picture, caption=caption, filename=name), first)
 
     def close(self) -> None:
         """
@@ -235,14 +236,18 @@ class TelegramSender:
             left, waited = len(self._waiting) + 1, time.monotonic() - began
             logger.warning("Telegram: gave up on %d unsent messages after %.2g s", left, waited)
 
-    def _put(self, post: Post) -> None:
+    def _put(self, post: Post, first: bool) -> None:
         with self._changed:
             if self._closing.is_set():
                 return
             if len(self._waiting) >= self._patience.waiting_messages:
-                self._waiting.popleft()
+                del self._waiting[self._first]
                 self._tell("too many messages wait; the oldest are lost")
-            self._waiting.append(post)
+            if first:
+                self._waiting.insert(self._first, post)
+                self._first += 1
+            else:
+                self._waiting.append(post)
             self._changed.notify()
             if self._thread is None:
                 thread = threading.Thread(target=self._work, name="telegram", daemon=True)
@@ -258,7 +263,10 @@ class TelegramSender:
         with self._changed:
             while not self._waiting and not self._closing.is_set():
                 self._changed.wait()
-            return self._waiting.popleft() if self._waiting and not self._given_up.is_set() else None
+            if not self._waiting or self._given_up.is_set():
+                return None
+            self._first = max(self._first - 1, 0)
+            return self._waiting.popleft()
 
     def _work(self) -> None:
         try:
