@@ -3,9 +3,11 @@
 import importlib.util
 import json
 import os
+import random
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import datasets
@@ -65,12 +67,19 @@ def test_several_cpu_processes_train_one_model_together(launch):
     assert json.loads((base / "cpus" / "metrics.json").read_text())["eval_val_images"] == 9
 
 
+def free_port() -> int:
+    """A port that nothing listens on, below those that the system gives to outgoing connections."""
+    for port in random.sample(range(20000, 30000), 100):
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    pytest.fail("no free port")
+
+
 @pytest.mark.slow
 def test_two_machines_train_one_model_together(launch):
     start, base = launch
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     machines = [
         start(
             "several_nodes.yaml", "--main_process_ip", "127.0.0.1", "--main_process_port", str(port),
