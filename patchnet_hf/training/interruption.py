@@ -14,7 +14,9 @@ SAME_REQUEST_SECONDS = 3.0
 
 
 class TrainingInterrupted(KeyboardInterrupt):
-    """A training was told to stop, and has ended with a checkpoint."""
+    """A training was told to stop, and has ended with a checkpoint, on all processes."""
+
+    shared = True
 
 
 def in_own_process_group(worker_init, worker_id: int) -> None:

@@ -35,7 +35,7 @@ from .network import build_model, build_processor, patch_types_of
 from .panel import training_summary
 from .report import METRICS_JSON, metrics_table, write_json
 from .sampling import planned_steps
-from .synchronization import alike_everywhere, leave_processes
+from .synchronization import alike_everywhere, left_together
 from .telegram import TelegramCallback
 from .trainer import POOLED, PatchNetTrainer
 
@@ -58,6 +58,14 @@ def train(model: ModelArguments, data: DataArguments, arguments: PatchNetTrainin
     Raises:
         InputError: something given can't be used; nothing has been written then.
     """
+    with left_together():
+        return train_and_evaluate(model, data, arguments)
+
+
+def train_and_evaluate(
+    model: ModelArguments, data: DataArguments, arguments: PatchNetTrainingArguments
+) -> dict[str, float]:
+    """[`train`], before the processes leave each other."""
     with alike_everywhere():
         if arguments.should_save:
             recover_checkpoints(arguments.output_dir)
@@ -120,7 +128,6 @@ def train(model: ModelArguments, data: DataArguments, arguments: PatchNetTrainin
             print("\n" + metrics_table(metrics, rows) + "\n")
         print(f"model and metrics.json are in {arguments.output_dir}")
         print(f"next: python scripts/predict.py --model {arguments.output_dir} IMAGE...")
-    leave_processes()
     return metrics
 
 
@@ -194,7 +201,6 @@ def train_until_stopped(trainer: PatchNetTrainer, checkpoint: Path | None) -> di
     finally:
         interruption.release()
     if interruption.stopped or interruption.any_asked():
-        leave_processes()
         raise TrainingInterrupted(
             f"stopped after step {trainer.state.global_step} of {trainer.state.max_steps}; the same command with "
             "--resume_from_checkpoint true goes on from there"

@@ -1,5 +1,7 @@
 """What processes have to agree on beyond gradients: batch-norm statistics, and whether to go on."""
 
+import gc
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -129,8 +131,29 @@ def alike_everywhere() -> Iterator[None]:
 
 
 def leave_processes() -> None:
-    """Closes the connections between processes: one that exits while others hold them open may abort at its end."""
-    PartialState().destroy_process_group()
+    """
+    Waits for all processes and closes the connections between them.
+
+    At the interpreter's exit gloo's threads may abort a process in which they still run. They end with the last
+    reference to their group, so what holds one (a trained model, wrapped) should be gone by now.
+    """
+    if torch.distributed.is_initialized():
+        gc.collect()
+        torch.distributed.barrier()
+        PartialState().destroy_process_group()
+
+
+@contextmanager
+def left_together() -> Iterator[None]:
+    """A block that all processes run and leave together, unless one of them fails alone."""
+    try:
+        yield
+    except (InputError, KeyboardInterrupt) as stop:
+        if getattr(stop, "shared", False):
+            traceback.clear_frames(stop.__traceback__)
+            leave_processes()
+        raise
+    leave_processes()
 
 
 @torch.no_grad()
