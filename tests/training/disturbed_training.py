@@ -20,37 +20,42 @@ from patchnet_hf.training.configuration import RunParser
 from patchnet_hf.training.run import train
 from patchnet_hf.training.trainer import PatchNetTrainer
 
-KIND, _, NUMBER = sys.argv[1].partition(":")
-NUMBER = int(NUMBER or 0)
-
 started = set()
 original_step, original_save = PatchNetTrainer.training_step, checkpoints.save_state
 
 
+def moment() -> tuple[str, int]:
+    """What is to happen, and in which step or at how many bytes."""
+    kind, _, number = sys.argv[1].partition(":")
+    return kind, int(number or 0)
+
+
 def training_step(self, model, inputs, *rest):
     """Step 1 is the first one, not yet counted while it runs."""
+    kind, number = moment()
     step = self.state.global_step + 1
-    if KIND == "kill" and step == NUMBER:
+    if kind == "kill" and step == number:
         os.kill(os.getpid(), signal.SIGKILL)
     first_pass = step not in started
     started.add(step)
-    if KIND == "interrupt" and step == NUMBER and first_pass and self.args.process_index == self.args.world_size - 1:
+    if kind == "interrupt" and step == number and first_pass and self.args.process_index == self.args.world_size - 1:
         os.kill(os.getpid(), signal.SIGINT)
-    if KIND == "terminate-group" and step == NUMBER and first_pass:
+    if kind == "terminate-group" and step == number and first_pass:
         os.killpg(os.getpgid(0), signal.SIGTERM)
-    if KIND == "wrong-on-last" and step == NUMBER and self.args.process_index == self.args.world_size - 1:
+    if kind == "wrong-on-last" and step == number and self.args.process_index == self.args.world_size - 1:
         raise InputError("only here")
-    if KIND == "full":
+    if kind == "full":
         # A real refusal of the kernel (EFBIG), as a full disk is one (ENOSPC).
-        resource.setrlimit(resource.RLIMIT_FSIZE, (NUMBER, NUMBER))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (number, number))
     return original_step(self, model, inputs, *rest)
 
 
 def save_state(path, state):
     """Leaves half a file behind."""
-    if KIND == "kill-save" and os.path.exists(os.path.join(os.path.dirname(path), "model.safetensors")):
+    kind, number = moment()
+    if kind == "kill-save" and os.path.exists(os.path.join(os.path.dirname(path), "model.safetensors")):
         step = int(os.path.basename(os.path.dirname(path)).split(".")[1].split("-")[1])
-        if step == NUMBER:
+        if step == number:
             original_save(path, state)
             os.truncate(path, os.path.getsize(path) // 2)
             os.kill(os.getpid(), signal.SIGKILL)
