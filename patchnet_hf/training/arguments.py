@@ -220,6 +220,9 @@ class PatchNetTrainingArguments(TrainingArguments):
     def __post_init__(self):
         if self.precision not in PRECISIONS:
             raise InputError(f"precision is {self.precision!r}; expected one of {', '.join(PRECISIONS)}")
+        if self.torch_compile:
+            # A graph for each batch shape, of which a run has a few; graphs of any shape fail for some backbones.
+            os.environ.setdefault("ACCELERATE_DYNAMO_USE_DYNAMIC", "false")
         if self.hub_strategy != "end":
             # The Trainer would push its arguments along as a pickle.
             raise InputError(f"hub_strategy is {str(self.hub_strategy)!r}; only end is offered")

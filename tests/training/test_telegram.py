@@ -221,13 +221,13 @@ def test_a_slow_server_gets_the_end_of_a_run_before_what_it_has_not_taken_yet(ap
     messages = sender(api)
     messages.send([Block("evaluation 1")])
     api.wait_for(lambda: api.requests)
-    for number in (2, 3):
+    for number in (2, 3, 4):
         messages.send([Block(f"evaluation {number}")])
     messages.send([Block("done")], first=True)
     messages.send_photo(b"picture", "curve.png", "curve", first=True)
     api.open.set()
     messages.close()
-    assert api.texts() == ["evaluation 1", "done", "evaluation 2", "evaluation 3"]
+    assert api.texts() == ["evaluation 1", "done", "evaluation 2", "evaluation 3", "evaluation 4"]
     assert [message.method for message in api.delivered].index("sendPhoto") == 2
 
 

@@ -38,6 +38,9 @@ LIBRARY_LOGGERS = (
 LAST_PAUSE = 1.0
 LAST_ATTEMPTS = 10
 
+# Messages that a server which keeps up may have waiting; nothing is sent before them.
+SOON_SENT = 2
+
 Chat = int | str
 Post = Callable[[Bot, Chat], Awaitable]
 
@@ -206,7 +209,7 @@ class TelegramSender:
 
         Args:
             blocks: the message.
-            first: before what waits already because the server is slow or away.
+            first: before what waits already, if that is much because the server is slow or was away.
         """
         scrubbed = [replace(block, text=self._credentials.scrubbed(block.text)) for block in blocks]
         for text in html_parts(scrubbed):
@@ -243,7 +246,7 @@ class TelegramSender:
             if len(self._waiting) >= self._patience.waiting_messages:
                 del self._waiting[self._first]
                 self._tell("too many messages wait; the oldest are lost")
-            if first:
+            if first and len(self._waiting) - self._first > SOON_SENT:
                 self._waiting.insert(self._first, post)
                 self._first += 1
             else:
