@@ -93,11 +93,12 @@ class WholeCheckpointsMixin:
     FSDP keep formats of their own, written by the Trainer.
     """
 
+    # `save_total_limit`, while the Trainer trains without.
+    _kept_limit: int | None = None
+
     @property
     def _sharded(self) -> bool:
         return self.is_deepspeed_enabled or self.is_fsdp_enabled
-
-    _kept_limit: int | None = None
 
     def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs) -> TrainOutput:
         """As [`transformers.Trainer.train`]; a run that had reached its end before isn't trained a step further."""
@@ -155,8 +156,6 @@ class WholeCheckpointsMixin:
         # All processes wait here for the writing ones, and learn whether to go on.
         raise_everywhere(failure, CheckpointError)
         self._note_best_checkpoint(target)
-        if self.args.push_to_hub:
-            self._push_from_checkpoint(str(target))
         if self.args.should_save:
             kept = {target, Path(self.state.best_model_checkpoint or target)}
             for path in outdated_checkpoints(checkpoints_in(run_dir), self._checkpoint_limit(), kept):

@@ -14,7 +14,7 @@ from transformers.trainer_utils import has_length
 from transformers.training_args import OptimizerNames
 
 from ..errors import InputError, did_you_mean
-from .schedules import CosineWarmRestarts, OwnSchedules, check_schedule, schedule_arguments, schedule_name
+from .schedules import CosineWarmRestarts, OwnSchedules, check_schedule, known_name, schedule_arguments, schedule_name
 
 
 class OwnOptimizers(StrEnum):
@@ -51,10 +51,7 @@ def optimizer_name(name: str) -> OwnOptimizers | OptimizerNames:
     Raises:
         InputError: there is none.
     """
-    value = str(getattr(name, "value", name))
-    if value not in OPTIMIZER_NAMES:
-        hint = did_you_mean(value, OPTIMIZER_NAMES) or f"; known are {', '.join(OPTIMIZER_NAMES)}"
-        raise InputError(f"optim is {value!r}{hint}")
+    value = known_name("optim", name, OPTIMIZER_NAMES)
     return OwnOptimizers(value) if value in list(OwnOptimizers) else OptimizerNames(value)
 
 

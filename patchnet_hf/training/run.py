@@ -35,7 +35,7 @@ from .network import build_model, build_processor, patch_types_of
 from .panel import training_summary
 from .report import METRICS_JSON, metrics_table, write_json
 from .sampling import planned_steps
-from .synchronization import alike_everywhere, left_together
+from .synchronization import alike_everywhere, left_together, raise_everywhere
 from .telegram import TelegramCallback
 from .trainer import POOLED, PatchNetTrainer
 
@@ -139,13 +139,11 @@ def check_same_checkpoint(checkpoint: Path | None) -> None:
         InputError: they don't; on all of them.
     """
     names = {str(checkpoint and checkpoint.name) for checkpoint in gather_object([checkpoint])}
-    if len(names) > 1:
-        error = InputError(
-            f"the machines see different checkpoints ({', '.join(sorted(names))}); output_dir has to be on a disk "
-            "that all of them share"
-        )
-        error.shared = True
-        raise error
+    different = (
+        f"the machines see different checkpoints ({', '.join(sorted(names))}); output_dir has to be on a disk that "
+        "all of them share"
+    )
+    raise_everywhere(different if len(names) > 1 else None)
 
 
 @contextmanager

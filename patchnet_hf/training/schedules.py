@@ -3,7 +3,7 @@
 import inspect
 import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 
 import torch
@@ -80,6 +80,20 @@ class CosineWarmRestarts(CosineAnnealingWarmRestarts):
         self.step()
 
 
+def known_name(option: str, name: str, known: Sequence[str]) -> str:
+    """
+    The text of a name, which may be a member of an enumeration.
+
+    Raises:
+        InputError: it is none of `known`; the message names the option and the nearest.
+    """
+    value = str(getattr(name, "value", name))
+    if value not in known:
+        hint = did_you_mean(value, known) or f"; known are {', '.join(known)}"
+        raise InputError(f"{option} is {value!r}{hint}")
+    return value
+
+
 def schedule_name(name: str) -> OwnSchedules | SchedulerType:
     """
     The schedule of a name.
@@ -87,10 +101,7 @@ def schedule_name(name: str) -> OwnSchedules | SchedulerType:
     Raises:
         InputError: there is none.
     """
-    value = str(getattr(name, "value", name))
-    if value not in SCHEDULE_NAMES:
-        hint = did_you_mean(value, SCHEDULE_NAMES) or f"; known are {', '.join(SCHEDULE_NAMES)}"
-        raise InputError(f"lr_scheduler_type is {value!r}{hint}")
+    value = known_name("lr_scheduler_type", name, SCHEDULE_NAMES)
     return OwnSchedules(value) if value in list(OwnSchedules) else SchedulerType(value)
 
 
