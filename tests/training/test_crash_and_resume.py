@@ -126,9 +126,10 @@ def test_nothing_that_a_run_writes_is_a_pickle(undisturbed):
 
 @pytest.mark.parametrize("options", [(), ("--max_steps", "8")])
 def test_a_finished_run_that_is_resumed_again_stays_as_it_is(run, undisturbed, options):
-    name = "finished" if options else "undisturbed"
-    done, folder = run(name, "never", "--resume_from_checkpoint", "true", *options)
-    before = ended(folder)
+    name = "finished" if options else undisturbed.name
+    if options:
+        run(name, "never", *options)
+    before = ended(undisturbed.with_name(name))
     done, folder = run(name, "never", "--resume_from_checkpoint", "true", *options)
     assert done.returncode == 0, done.stderr
     assert ended(folder) == before

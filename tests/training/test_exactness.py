@@ -1,10 +1,5 @@
 """Two real processes, over gloo on the CPU, against one on the joint batch."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -14,25 +9,18 @@ from torch import nn
 from patchnet_hf.errors import InputError
 from patchnet_hf.training.synchronization import synchronize_batch_norm
 
-ONE_STEP = Path(__file__).with_name("one_step.py")
-
-
-def ended(folder: Path, processes: int, backbone: str, sync_batch_norm: bool) -> list[dict[str, torch.Tensor]]:
-    """What each of the processes ended with."""
-    folder.mkdir()
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", processes] if processes > 1 else []
-    command = [sys.executable, *launcher, ONE_STEP, folder, backbone, int(sync_batch_norm)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, env=environment)
-    assert done.returncode == 0, done.stderr
-    return [load_file(folder / f"rank{rank}.safetensors") for rank in range(processes)]
-
 
 @pytest.fixture(scope="module", params=[("convnext_atto", False), ("test_resnet", True), ("test_byobnet", True)])
-def runs(request, tmp_path_factory):
+def runs(request, tmp_path_factory, run_processes):
     """One process, and both of two: without batch normalisation, with, and with timm's fused one, all synchronised."""
-    folder = tmp_path_factory.mktemp("exact")
-    return ended(folder / "one", 1, *request.param)[0], ended(folder / "two", 2, *request.param)
+    backbone, sync_batch_norm = request.param
+    ended = []
+    for processes in (1, 2):
+        folder = tmp_path_factory.mktemp("exact")
+        run_processes("one_step.py", folder, backbone, int(sync_batch_norm), processes=processes)
+        ended.append([load_file(folder / f"rank{rank}.safetensors") for rank in range(processes)])
+    (alone,), both = ended
+    return alone, both
 
 
 @pytest.mark.slow

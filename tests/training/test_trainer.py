@@ -2,9 +2,6 @@
 
 import json
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import datasets
 import numpy as np
@@ -140,13 +137,10 @@ def test_a_network_learns_and_the_best_checkpoint_is_the_one_with_the_lowest_tot
 
 
 @pytest.fixture(scope="module")
-def two_processes(tmp_path_factory):
+def two_processes(tmp_path_factory, run_processes):
     """What two real processes ended with, over gloo on the CPU."""
     folder = tmp_path_factory.mktemp("two")
-    script = Path(__file__).with_name("two_processes.py")
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", script, folder]
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
+    run_processes("two_processes.py", folder)
     return folder, [torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in (0, 1)]
 
 

@@ -1,8 +1,5 @@
 """Rates and loss parts of training: of all captures trained on since the last log, in every process."""
 
-import subprocess
-import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -81,14 +78,6 @@ def test_predicting_labelled_captures_gives_logits_alone_and_counts_for_nothing(
     assert trainer.training_numbers.take(trainer.accelerator) == {}
 
 
-def run_script(folder: Path, *launcher: str) -> list[SimpleNamespace]:
-    """What every process of `training_numbers_run.py` saw its model say, and what it logged."""
-    script = Path(__file__).with_name("training_numbers_run.py")
-    done = subprocess.run(list(map(str, [sys.executable, *launcher, script, folder])), capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return [SimpleNamespace(**torch.load(path, weights_only=True)) for path in sorted(folder.glob("rank*.pt"))]
-
-
 @pytest.mark.slow
 def test_the_parts_add_up_to_the_loss_where_the_last_step_accumulates_fewer_passes(tmp_path):
     options = {"eval_strategy": "no", "save_strategy": "no", "load_best_model_at_end": False}
@@ -101,8 +90,9 @@ def test_the_parts_add_up_to_the_loss_where_the_last_step_accumulates_fewer_pass
 
 
 @pytest.mark.slow
-def test_training_rates_are_over_the_captures_of_both_processes(tmp_path):
-    ranks = run_script(tmp_path, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
+def test_training_rates_are_over_the_captures_of_both_processes(tmp_path, run_processes):
+    run_processes("training_numbers_run.py", tmp_path)
+    ranks = [SimpleNamespace(**torch.load(path, weights_only=True)) for path in sorted(tmp_path.glob("rank*.pt"))]
     assert len(ranks) == 2
     assert ranks[0].logs == ranks[1].logs and len(ranks[0].logs) == 2
     assert not torch.equal(ranks[0].seen[0]["scores"], ranks[1].seen[0]["scores"])

@@ -1,8 +1,6 @@
 """Averaged weights: the average itself, where it is used and where it isn't, and that a run can go on."""
 
 import importlib.util
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -203,13 +201,10 @@ def test_an_evaluation_that_fails_leaves_the_weights_of_training(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def two_processes(tmp_path_factory):
+def two_processes(tmp_path_factory, run_processes):
     """What two real processes ended with, over gloo on the CPU."""
     folder = tmp_path_factory.mktemp("two")
-    script = Path(__file__).with_name("two_processes_averaging.py")
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", script, folder]
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
+    run_processes("two_processes_averaging.py", folder)
     return folder, [torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in (0, 1)]
 
 
