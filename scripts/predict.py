@@ -20,7 +20,9 @@ EXAMPLES = """examples:
 def main() -> int:
     parser = CommandParser(prog="predict.py", description=__doc__, epilog=EXAMPLES)
     parser.add_argument("images", metavar="IMAGE", nargs="+", help="image files, each a face crop")
-    parser.add_argument("--model", required=True, help="folder of a trained model")
+    parser.add_argument(
+        "--model", required=True, help="a trained model: a folder, an exported .onnx file, or an id of the Hub"
+    )
     parser.add_argument("--json", metavar="FILE", help="also write the scores as JSON")
     parser.add_argument("--picture", metavar="FILE", help="also draw the patches with their scores (.png, .pdf, .svg)")
     parser.add_argument("--batch-size", type=int, default=8, help="images in one pass (default: 8)")
@@ -30,7 +32,8 @@ def main() -> int:
     from tqdm import tqdm
 
     from patchnet_hf.inference.pictures import draw_patch_scores
-    from patchnet_hf.inference.scoring import load_model, score_files
+    from patchnet_hf.inference.scorers import load_scorer
+    from patchnet_hf.inference.scoring import score_files
     from patchnet_hf.text_table import text_table
 
     # Before the scoring, which may take long, not after it.
@@ -39,9 +42,9 @@ def main() -> int:
             raise InputError(f"the folder of {output} doesn't exist")
     if arguments.picture and Path(arguments.picture).suffix not in PICTURE_FORMATS:
         raise InputError(f"{arguments.picture} ends in none of {', '.join(PICTURE_FORMATS)}")
-    model, processor = load_model(arguments.model)
+    scorer = load_scorer(arguments.model)
     scores, drawn = [], []
-    scored = score_files(model, processor, arguments.images, arguments.batch_size)
+    scored = score_files(scorer, arguments.images, arguments.batch_size)
     for score in tqdm(scored, total=len(arguments.images), desc="scoring", unit="image", leave=False):
         if arguments.picture and score.error is None and len(drawn) < MOST_DRAWN:
             drawn.append(score)

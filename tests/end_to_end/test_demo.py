@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from patchnet_hf import PatchNetForImageClassification, PatchNetImageProcessor
+from patchnet_hf.inference.scorers import load_scorer
 from patchnet_hf.inference.scoring import score_files
 from patchnet_hf.training.arguments import DataArguments, ModelArguments, PatchNetTrainingArguments
 from patchnet_hf.training.run import read_metrics, train
@@ -60,8 +60,7 @@ def test_the_main_job_from_captures_to_a_reloaded_model(demo_data, project, tmp_
     extras = ["--picture", tmp_path / "patches.png", "--json", tmp_path / "scores.json"]
     run(project, sys.executable, "scripts/predict.py", "--model", output, *images, *extras)
     scores = json.loads((tmp_path / "scores.json").read_text())
-    model = PatchNetForImageClassification.from_pretrained(output).eval()
-    here = list(score_files(model, PatchNetImageProcessor.from_pretrained(output), images))
+    here = list(score_files(load_scorer(str(output)), images))
     assert [entry["live_log_odds"] for entry in scores] == pytest.approx([s.log_odds for s in here], abs=1e-3)
     assert len(scores[0]["patch_live_probabilities"]) == 4
     assert np.asarray(Image.open(tmp_path / "patches.png").convert("L")).std() > 20

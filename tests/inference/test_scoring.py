@@ -11,7 +11,8 @@ from PIL import Image
 from patchnet_hf import PatchNetConfig, PatchNetForImageClassification, PatchNetImageProcessor
 from patchnet_hf.errors import InputError
 from patchnet_hf.inference.pictures import GAP, draw_patch_scores, patch_sheet
-from patchnet_hf.inference.scoring import load_model, score_files
+from patchnet_hf.inference.scorers import load_model, load_scorer
+from patchnet_hf.inference.scoring import score_files
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +37,7 @@ def files(tmp_path):
 @torch.no_grad()
 def test_scores_equal_processor_and_model_image_by_image(folder, files):
     model, processor = load_model(str(folder))
-    for path, score in zip(files, score_files(model, processor, files, batch_size=2), strict=True):
+    for path, score in zip(files, score_files(load_scorer(str(folder)), files, batch_size=2), strict=True):
         logits = model(**processor(Image.open(path), return_tensors="pt")).logits.double()[0]
         assert score.path == path
         assert score.log_odds == pytest.approx((logits[1] - logits[0]).item(), abs=1e-4)
@@ -48,16 +49,16 @@ def test_scores_equal_processor_and_model_image_by_image(folder, files):
 def test_a_file_that_cannot_be_read_is_one_result_and_the_rest_goes_on(folder, files, tmp_path):
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(b"no picture")
-    model, processor = load_model(str(folder))
-    scores = list(score_files(model, processor, [files[0], broken, tmp_path / "gone.jpg", files[1]]))
+    scorer = load_scorer(str(folder))
+    scores = list(score_files(scorer, [files[0], broken, tmp_path / "gone.jpg", files[1]]))
     assert [score.error is None for score in scores] == [True, False, False, True]
     assert "No such file" in scores[2].error and "not an image" in scores[1].error
     assert scores[1].as_json() == {"file": str(broken), "error": scores[1].error}
 
 
 def test_the_same_file_twice_is_scored_twice(folder, files):
-    model, processor = load_model(str(folder))
-    first, second = score_files(model, processor, [files[0], files[0]])
+    scorer = load_scorer(str(folder))
+    first, second = score_files(scorer, [files[0], files[0]])
     assert first.log_odds == second.log_odds
 
 
@@ -97,9 +98,9 @@ def test_weights_that_are_not_the_models_own_are_refused_in_one_line(folder, tmp
 
 @pytest.mark.parametrize("batch_size", [0, -1])
 def test_a_batch_of_no_images_is_refused(folder, files, batch_size):
-    model, processor = load_model(str(folder))
+    scorer = load_scorer(str(folder))
     with pytest.raises(InputError, match="batch size"):
-        list(score_files(model, processor, files, batch_size))
+        list(score_files(scorer, files, batch_size))
 
 
 def test_the_sheet_shows_every_patch_in_its_place():
@@ -112,7 +113,7 @@ def test_the_sheet_shows_every_patch_in_its_place():
 
 
 def test_the_picture_is_written_and_not_blank(folder, files, tmp_path):
-    model, processor = load_model(str(folder))
-    draw_patch_scores(list(score_files(model, processor, files)), tmp_path / "patches.png")
+    scorer = load_scorer(str(folder))
+    draw_patch_scores(list(score_files(scorer, files)), tmp_path / "patches.png")
     picture = np.asarray(Image.open(tmp_path / "patches.png").convert("L"))
     assert picture.shape[1] > 900 and picture.std() > 20

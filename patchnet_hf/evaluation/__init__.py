@@ -1,0 +1,1 @@
+"""Evaluation: datasets scored by a trained model, operating points, reports."""

@@ -1,0 +1,53 @@
+"""The scores of an evaluation set, with all that metrics, tables and reports need to know of its captures."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+COLUMNS = ("patch_type", "source", "subject", "session", "video", "device")
+"""What is kept of a capture besides its file, label and attack type; values are text or `None`."""
+
+
+@dataclass(frozen=True)
+class ScoredSet:
+    """
+    N scored captures, in their dataset's order.
+
+    Attributes:
+        name: of the set.
+        files: N names, as the CSV had them.
+        scores: float64 of shape `(N,)`, live log-odds, calibrated if the model is.
+        labels: int64 of shape `(N,)`, 1 = bona fide, 0 = attack.
+        attack_types: N names, `"bonafide"` for live captures.
+        patch_scores: float64 of shape `(N, V)`, live log-odds of each view.
+        columns: N values of each of `COLUMNS`.
+        fingerprint: of the captures' bytes, face boxes, labels and attack types in their order: equal for the same
+            data, however it's stored.
+    """
+
+    name: str
+    files: list[str]
+    scores: np.ndarray
+    labels: np.ndarray
+    attack_types: list[str]
+    patch_scores: np.ndarray
+    columns: dict[str, list[str | None]] = field(default_factory=dict)
+    fingerprint: str = ""
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    @classmethod
+    def pooled(cls, parts: Sequence["ScoredSet"], name: str) -> "ScoredSet":
+        """The captures of all parts together, scored by the same model."""
+        return cls(
+            name,
+            [file for part in parts for file in part.files],
+            np.concatenate([part.scores for part in parts]),
+            np.concatenate([part.labels for part in parts]),
+            [kind for part in parts for kind in part.attack_types],
+            np.concatenate([part.patch_scores for part in parts]),
+            {column: [value for part in parts for value in part.columns[column]] for column in COLUMNS},
+            "+".join(part.fingerprint for part in parts),
+        )
