@@ -14,6 +14,7 @@ from .error_rates import (
     hter,
     log_odds,
 )
+from .eval_prediction import compute_metrics, compute_metrics_with
 from .intervals import wilson_interval
 from .operating_point import Criterion, probability_threshold_at, threshold_at
 from .ranking import DetCurve, auc, bpcer_at_apcer, det_curve, eer, eer_threshold, eer_threshold_log_odds
@@ -34,6 +35,8 @@ __all__ = [
     "bpcer",
     "bpcer_at_apcer",
     "clip_scores",
+    "compute_metrics",
+    "compute_metrics_with",
     "det_curve",
     "eer",
     "eer_threshold",
