@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from patchnet_hf.command_line import EXIT_BAD_INPUT, CommandParser, run_command
@@ -91,6 +92,8 @@ def main() -> int:
     for output in filter(None, (None if to_stdout else arguments.json, arguments.picture)):
         if not Path(output).absolute().parent.is_dir():
             raise InputError(f"the folder of {output} doesn't exist")
+        if Path(output).is_dir():
+            raise InputError(f"{output} is a folder; name a file in it")
     if arguments.picture and Path(arguments.picture).suffix not in PICTURE_FORMATS:
         raise InputError(f"{arguments.picture} ends in none of {', '.join(PICTURE_FORMATS)}")
     boxes = FaceBoxes(arguments.boxes) if arguments.boxes else None
@@ -107,7 +110,7 @@ def main() -> int:
         if overlays:
             score = overlays.draw(score)
         if arguments.picture:
-            drawn += score.pictures[: MOST_DRAWN - len(drawn)]
+            drawn += [replace(picture, image=None) for picture in score.pictures[: MOST_DRAWN - len(drawn)]]
         # Of all the others the pixels are let go: thousands of captures would fill the memory.
         scores.append(score.without_pixels())
     entries = json.dumps([score.as_json() for score in scores], indent=2, ensure_ascii=False)
