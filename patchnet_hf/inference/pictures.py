@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from ..errors import InputError
 from .scoring import CaptureScore
 
 # Blue for live and red for attack are told apart by nearly everyone, green and red are not.
@@ -44,7 +45,12 @@ def draw_patch_scores(scores: Sequence[CaptureScore], path: str | Path, columns:
         scores: captures without errors.
         path: where to; the ending says the format (`.png`, `.pdf`, `.svg`).
         columns: captures side by side.
+
+    Raises:
+        InputError: the model gives no scores of single patches.
     """
+    if unknown := next((score.path for score in scores if not score.patch_probabilities), None):
+        raise InputError(f"{unknown}: the model gives no scores of single patches to draw")
     columns = min(columns, len(scores))
     rows = math.ceil(len(scores) / columns)
     figure = Figure(figsize=(3.1 * columns, 3.5 * rows), layout="constrained", dpi=110)
@@ -72,7 +78,7 @@ def draw_patch_scores(scores: Sequence[CaptureScore], path: str | Path, columns:
                 bbox={"boxstyle": "round,pad=0.2", "facecolor": color, "edgecolor": "none"},
             )
         axis.set_title(
-            f"{_short(score.path)}\n{score.verdict}, P(live) = {score.probability:.3f}",
+            f"{_short(score)}\n{score.verdict}, P(live) = {score.probability:.3f}",
             fontsize=9,
             fontweight="bold",
             color="#1a5fa8" if score.verdict == "live" else "#b3261e",
@@ -88,6 +94,6 @@ def _readable_on(color: tuple[float, ...]) -> str:
     return "black" if 0.2126 * red + 0.7152 * green + 0.0722 * blue > 0.5 else "white"
 
 
-def _short(path: Path, length: int = 30) -> str:
-    text = "/".join(path.parts[-3:])
+def _short(score: CaptureScore, length: int = 30) -> str:
+    text = "/".join(score.path.parts[-3:]) + ("" if score.frame is None else f" [{score.frame}]")
     return text if len(text) <= length else "…" + text[-length + 1 :]

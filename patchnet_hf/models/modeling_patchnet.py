@@ -226,13 +226,15 @@ class PatchNetModel(PatchNetPreTrainedModel):
             )
         leading = pixel_values.shape[:-3]
         patches = pixel_values.reshape(-1, *pixel_values.shape[-3:])
-        embeddings = at_least_float32(self.projection(self.dropout(self.backbone(patches))))
-        if self.config.head == "cosine":
-            embeddings = F.normalize(embeddings, dim=-1)
-        embeddings = embeddings.reshape(*leading, self.embedding_size)
+        embeddings = self.embed(self.backbone(patches)).reshape(*leading, self.embedding_size)
         if return_dict if return_dict is not None else self.config.return_dict:
             return PatchNetModelOutput(embeddings=embeddings)
         return (embeddings,)
+
+    def embed(self, features: Tensor) -> Tensor:
+        """The embeddings `(N, D)` of patches whose pooled backbone features are `(N, F)`."""
+        embeddings = at_least_float32(self.projection(self.dropout(features)))
+        return F.normalize(embeddings, dim=-1) if self.config.head == "cosine" else embeddings
 
 
 class PatchNetForImageClassification(PatchNetPreTrainedModel):
