@@ -228,7 +228,7 @@ def draw_apcer_by_type(
             values, rows, xerr=whiskers, fmt=marker, color=color, label=name, capsize=3, markersize=6, linewidth=1.5
         )
     axes.set_yticks(range(len(types)), types)
-    axes.set_ylim(len(types) - 0.5, -0.5)
+    axes.set_ylim(max(len(types), 1) - 0.5, -0.5)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, position: f"{100 * value:.6g}"))
     reach = axes.get_xlim()[1]
     axes.set_xlim(-0.02 * reach, min(max(reach, 0.05), 1.02))
