@@ -20,7 +20,7 @@ def as_json(evaluation: Evaluation) -> dict:
     content = {
         "level": settings.level,
         "operating_point": asdict(point),
-        "intervals": {
+        "interval_settings": {
             "confidence": settings.intervals.confidence,
             "resamples": settings.intervals.resamples,
             "seed": settings.intervals.seed,

@@ -78,7 +78,7 @@ def render_report(
         "rates": shown_rates(shown),
         "notes": [f"{numbers.name}: {note}" for numbers in sets for note in numbers.notes],
         "point_sentence": point_sentence(point, level),
-        "confidence": f"{100 * content['intervals']['confidence']:g}",
+        "confidence": f"{100 * content['interval_settings']['confidence']:g}",
         "units": units,
         "det": det_svg(parts, shown, pooled),
         "roc": roc_svg(parts, shown, pooled),
@@ -168,7 +168,7 @@ def model_facts(model: Mapping) -> list[tuple[str, str]]:
 
 def intervals_definition(content: Mapping, units: str) -> str:
     """How the intervals were computed."""
-    settings, things = content["intervals"], "clips" if content["level"] == "clip" else "images"
+    settings, things = content["interval_settings"], "clips" if content["level"] == "clip" else "images"
     advice = "" if things == "clips" else " (where frames of a video repeat, evaluate at clip level)"
     return (
         f"{100 * settings['confidence']:g} % confidence. APCER and BPCER: Wilson's score interval, which takes "
