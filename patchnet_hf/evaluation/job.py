@@ -13,7 +13,7 @@ from .presentations import Presentations
 from .scored_set import ScoredSet
 from .scoring import score_dataset
 from .sets import POOLED, EvaluationData
-from .settings import DEFAULT_CRITERION, EvaluationSettings
+from .settings import EvaluationSettings
 
 Progress = Callable[[Iterable, str], Iterable]
 
@@ -124,6 +124,5 @@ def find_operating_point(
         return OperatingPoint.fixed(scorer.config.decision_threshold, "model")
     scored = scored_as(development, settings.threshold_on)
     presentations = Presentations.of(scored, settings.level)
-    criterion = settings.criterion or DEFAULT_CRITERION
-    point = choose_operating_point(presentations, criterion, settings.threshold_on, scored.fingerprint)
+    point = choose_operating_point(presentations, settings.chosen_by, settings.threshold_on, scored.fingerprint)
     return measured_on_development_set(point, presentations)

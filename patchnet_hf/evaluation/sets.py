@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datasets import Dataset
 
 from ..data.loading import load_split, load_splits
+from ..data.schema import LIVE, SPOOF
 from ..errors import InputError
 from .presentations import check_clips, check_unit
 from .scoring import dataset_fingerprint
@@ -49,8 +50,8 @@ def load_evaluation_data(specs: Sequence[str], settings: EvaluationSettings) -> 
     development = None if settings.threshold_on is None else load_split(settings.threshold_on)[1]
     for name, dataset in sets.items():
         _check_columns(dataset, name, settings)
-    if development is not None and settings.level == "clip":
-        check_clips({"video": development["video"][:]}, settings.threshold_on)
+    if development is not None:
+        _check_development(development, settings)
     items = list(sets.items())
     for number, (name, dataset) in enumerate(items):
         if development is not None and same_captures(dataset, development):
@@ -75,6 +76,20 @@ def same_captures(one: Dataset, other: Dataset) -> bool:
         and all(one[column][:] == other[column][:] for column in quick)
         and dataset_fingerprint(one) == dataset_fingerprint(other)
     )
+
+
+def _check_development(dataset: Dataset, settings: EvaluationSettings) -> None:
+    needed = {"eer": (SPOOF, LIVE), "apcer": (SPOOF,), "bpcer": (LIVE,)}[settings.chosen_by.rate]
+    present = set(dataset["label"][:])
+    if missing := [
+        name for label, name in ((LIVE, "bona fides"), (SPOOF, "attacks")) if label in set(needed) - present
+    ]:
+        raise InputError(
+            f"no threshold can be chosen on {settings.threshold_on} by {settings.chosen_by}: it has no "
+            f"{' and no '.join(missing)}"
+        )
+    if settings.level == "clip":
+        check_clips({"video": dataset["video"][:]}, settings.threshold_on)
 
 
 def _check_columns(dataset: Dataset, name: str, settings: EvaluationSettings) -> None:

@@ -64,3 +64,8 @@ class EvaluationSettings:
         ):
             if value < least:
                 raise InputError(f"{name} is {value}; expected at least {least}")
+
+    @property
+    def chosen_by(self) -> Criterion:
+        """The criterion of a threshold that is chosen."""
+        return Criterion.parse(self.criterion or DEFAULT_CRITERION)

@@ -234,7 +234,7 @@ MISTAKES = {
     "confidence": (["--confidence", "95"], "confidence is 95"),
     "resamples": (["--resamples", "0"], "resamples is 0"),
     "batch size": (["--batch-size", "0"], "batch size is 0"),
-    "one class": (["--threshold-on", "live"], "no threshold can be chosen on live: it lacks bona fides or attacks"),
+    "one class": (["--threshold-on", "live"], "no threshold can be chosen on live by eer: it has no attacks"),
     "unknown option": (["--treshold", "0.5"], "did you mean --threshold"),
     "the model's folder": (["--output", "model"], "isn't empty and holds no evaluation"),
 }  # fmt: skip
