@@ -1,14 +1,18 @@
 """The datasets of an evaluation: found, named and checked before anything is scored."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import numpy as np
 from datasets import Dataset
 
 from ..data.loading import load_split, load_splits
 from ..data.schema import LIVE, SPOOF
 from ..errors import InputError
-from .presentations import check_clips, check_unit
+from .numbers import IntervalSettings, metrics_at
+from .operating_point import OperatingPoint
+from .presentations import Presentations, check_unit
+from .scored_set import COLUMNS, ScoredSet
 from .scoring import dataset_fingerprint
 from .settings import EvaluationSettings
 
@@ -41,15 +45,16 @@ def load_evaluation_data(specs: Sequence[str], settings: EvaluationSettings) -> 
 
     Raises:
         InputError: a missing folder or split; two equal sets, under whatever names; a threshold that would be chosen
-            on a set that is reported; captures without the videos or subjects that were asked for.
+            on a set that is reported or lacks a class; captures without the videos or subjects that were asked for;
+            clips of two labels; attack types that would be reported under one name.
     """
     sets = load_splits(specs)
     if POOLED in sets:
         raise InputError(f"a set is named {POOLED!r}, which stands for all sets pooled; rename that split")
     given = dict(zip(sets, specs, strict=True))
     development = None if settings.threshold_on is None else load_split(settings.threshold_on)[1]
-    for name, dataset in sets.items():
-        _check_columns(dataset, name, settings)
+    counted = [_check_columns(dataset, name, settings) for name, dataset in sets.items()]
+    metrics_at(Presentations.pooled(counted, ", ".join(sets)), OperatingPoint.fixed(0.5, "given"))
     if development is not None:
         _check_development(development, settings)
     items = list(sets.items())
@@ -88,12 +93,14 @@ def _check_development(dataset: Dataset, settings: EvaluationSettings) -> None:
             f"no threshold can be chosen on {settings.threshold_on} by {settings.chosen_by}: it has no "
             f"{' and no '.join(missing)}"
         )
-    if settings.level == "clip":
-        check_clips({"video": dataset["video"][:]}, settings.threshold_on)
+    _check_columns(dataset, settings.threshold_on, replace(settings, intervals=IntervalSettings()))
 
 
-def _check_columns(dataset: Dataset, name: str, settings: EvaluationSettings) -> None:
-    columns = {column: dataset[column][:] for column in ("subject", "video")}
-    if settings.level == "clip":
-        check_clips(columns, name)
+def _check_columns(dataset: Dataset, name: str, settings: EvaluationSettings) -> Presentations:
+    """What will be counted, with scores of 0: whatever can't be counted is found before the scoring."""
+    labels = np.asarray(dataset["label"][:], dtype=np.int64)
+    columns = {column: dataset[column][:] for column in COLUMNS if column != "patch_type"}
     check_unit(columns, name, settings.intervals.over, settings.level)
+    nothing = np.zeros(len(labels))
+    unscored = ScoredSet(name, [], nothing, labels, dataset["attack_type"][:], nothing[:, None], columns)
+    return Presentations.of(unscored, settings.level)

@@ -230,6 +230,8 @@ MISTAKES = {
     "no videos": (["--dataset", "bare", "--level", "clip"], "names no videos"),
     "no videos to choose on": (["--threshold-on", "bare", "--level", "clip"], "bare names no videos"),
     "no subjects": (["--dataset", "bare", "--intervals-over", "subject"], "need the subject of every image"),
+    "clips of two labels": (["--dataset", "mixed", "--level", "clip"], "clip 'demo / someone / - / one' has two"),
+    "attack types of one name": (["--dataset", "alike"], "two attack types would both be reported as"),
     "images of clips": (["--level", "clip", "--intervals-over", "image"], "make no sense for clips"),
     "confidence": (["--confidence", "95"], "confidence is 95"),
     "resamples": (["--resamples", "0"], "resamples is 0"),
@@ -250,6 +252,15 @@ def odd_sets(small_evaluation):
     for column in ("subject", "video"):
         bare = bare.add_column(column, [None] * len(bare)).cast_column(column, features[column])
     live = captures["train"].filter(lambda label: label == 1, input_columns="label")
+    mixed, alike = captures["train"], captures["train"]
+    for column, value in (("subject", "someone"), ("session", None), ("video", "one")):
+        mixed = (
+            mixed.remove_columns(column).add_column(column, [value] * len(mixed)).cast_column(column, features[column])
+        )
+    types = ["a b" if kind == "print" else "a/b" for kind in alike["attack_type"]]
+    alike = alike.remove_columns("attack_type").add_column("attack_type", types)
+    for name, part in (("mixed", mixed), ("alike", alike)):
+        datasets.DatasetDict({"test": part}).save_to_disk(str(small_evaluation / name))
     for name, split, part in (("copy", "dev", unseen), ("bare", "test", bare), ("live", "test", live)):
         datasets.DatasetDict({split: part}).save_to_disk(str(small_evaluation / name))
 
