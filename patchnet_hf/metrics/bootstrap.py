@@ -90,8 +90,7 @@ def bootstrap_of(
     stacklevel: int,
 ) -> dict[str, tuple[float, float]]:
     """:func:`bootstrap_intervals` of checked rows, its warning raised `stacklevel` frames up."""
-    if isinstance(resamples, bool) or not isinstance(resamples, int | np.integer) or resamples < 1:
-        raise ValueError(f"resamples must be a whole number of at least 1, got {resamples!r}")
+    resamples = checked_resamples(resamples)
     tail = (1.0 - checked_confidence(confidence)) / 2.0
     group, first = number_groups(groups, rows.scores.size, "groups")
     kinds = rows.type_numbers() + 1  # 0: bona fide
@@ -116,10 +115,24 @@ def bootstrap_of(
     at_once = max(1, _NUMBERS_AT_ONCE // (rows.scores.size + 1))
     chunks = [
         np.column_stack([*errors.rates(counts), *ranking.numbers(counts)])
-        for counts in drawn_counts(strata, int(resamples), seed, at_once)
+        for counts in drawn_counts(strata, resamples, seed, at_once)
     ]
     bounds = np.quantile(np.concatenate(chunks), [tail, 1.0 - tail], axis=0)
     return {name: (float(low), float(high)) for name, low, high in zip(BOOTSTRAP_NAMES, *bounds, strict=True)}
+
+
+def checked_resamples(resamples: int) -> int:
+    """The number of resamples as an integer.
+
+    Raises:
+        ValueError: it isn't a whole number of at least 1.
+
+    >>> checked_resamples(1000)
+    1000
+    """
+    if isinstance(resamples, bool) or not isinstance(resamples, int | np.integer) or resamples < 1:
+        raise ValueError(f"resamples must be a whole number of at least 1, got {resamples!r}")
+    return int(resamples)
 
 
 def strata_of_groups(kinds: np.ndarray, group: np.ndarray, groups: int) -> np.ndarray:
