@@ -6,6 +6,7 @@ import datasets
 import numpy as np
 
 from ..errors import InputError, did_you_mean
+from .filters import CaptureFilter, filter_captures
 from .schema import check_schema
 
 TRAIN_SPLIT = "train"
@@ -63,7 +64,11 @@ def unite_captures(parts: list[datasets.Dataset]) -> datasets.Dataset:
 
 
 def load_training_and_evaluation_sets(
-    dataset: str | None, train: list[str] | None, evaluation: list[str] | None
+    dataset: str | None,
+    train: list[str] | None,
+    evaluation: list[str] | None,
+    train_filter: CaptureFilter | None = None,
+    eval_filter: CaptureFilter | None = None,
 ) -> tuple[datasets.Dataset, dict[str, datasets.Dataset]]:
     """
     What a run trains on, and its evaluation sets by name.
@@ -73,10 +78,27 @@ def load_training_and_evaluation_sets(
         train: instead, or to replace its `train`: list of `DIR[:SPLIT]`.
         evaluation: instead, or to replace its other splits: list of `DIR[:SPLIT]`. Sets of the same name are told
             apart by their folder.
+        train_filter: which captures are trained on; by default all.
+        eval_filter: which captures of the evaluation sets are evaluated; a set of which none is chosen is left out.
 
     Raises:
-        InputError: nothing to train on, a missing folder or split, or two equal evaluation sets.
+        InputError: nothing to train on, a missing folder or split, two equal evaluation sets, or a filter that fits
+            no capture.
     """
+    training, sets = load_all_sets(dataset, train, evaluation)
+    if train_filter is not None:
+        (training,) = filter_captures({TRAIN_SPLIT: training}, train_filter, "train_filter").values()
+    if eval_filter is not None:
+        if not sets:
+            raise InputError("eval_filter is given, but there is no evaluation set; give --eval DIR:SPLIT")
+        sets = filter_captures(sets, eval_filter, "eval_filter")
+    return training, sets
+
+
+def load_all_sets(
+    dataset: str | None, train: list[str] | None, evaluation: list[str] | None
+) -> tuple[datasets.Dataset, dict[str, datasets.Dataset]]:
+    """[`load_training_and_evaluation_sets`] with all their captures."""
     if dataset is None and not train:
         raise InputError("nothing to train on: give --dataset DIR, or --train DIR:SPLIT (and --eval DIR:SPLIT)")
     splits = load_captures(dataset) if dataset is not None else {}
