@@ -49,17 +49,18 @@ def load_split(spec: str) -> tuple[str, datasets.Dataset]:
 
 
 def unite_captures(parts: list[datasets.Dataset]) -> datasets.Dataset:
-    """All parts one after the other, their patch types united by name."""
+    """All parts one after the other, their patch types united by name; no capture is copied."""
     if len(parts) == 1:
         return parts[0]
+    if len({tuple(part.features["patch_type"].names) for part in parts}) == 1:
+        return datasets.concatenate_datasets(parts)
     names = sorted({name for part in parts for name in part.features["patch_type"].names})
     united = datasets.ClassLabel(names=names)
     renumbered = []
     for part in parts:
         ids = np.array([names.index(name) for name in part.features["patch_type"].names])
         column = ids[np.asarray(part["patch_type"][:])]
-        part = part.remove_columns("patch_type").add_column("patch_type", column)
-        renumbered.append(part.cast_column("patch_type", united))
+        renumbered.append(part.remove_columns("patch_type").add_column("patch_type", column, feature=united))
     return datasets.concatenate_datasets(renumbered)
 
 
