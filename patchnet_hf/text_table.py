@@ -1,5 +1,6 @@
 """Tables as plain text."""
 
+import math
 from collections.abc import Collection, Sequence
 
 
@@ -26,3 +27,12 @@ def text_table(header: Sequence[str], rows: Sequence[Sequence[str]], left: Colle
         ).rstrip()
         for line in lines
     )
+
+
+def percent(share: float) -> str:
+    """A share as percent with two decimals, `-` where it isn't defined.
+
+    >>> percent(0.0125), percent(float("nan"))
+    ('1.25', '-')
+    """
+    return "-" if math.isnan(share) else f"{100 * share:.2f}"

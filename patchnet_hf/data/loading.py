@@ -1,5 +1,6 @@
 """Datasets of the data contract by the names that a command line or YAML gives them."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import datasets
@@ -111,7 +112,21 @@ def load_all_sets(
         raise InputError(f"{dataset} has no split {TRAIN_SPLIT!r} but {', '.join(splits)}; give --train DIR:SPLIT")
     if not evaluation:
         return training, {name: part for name, part in splits.items() if name != TRAIN_SPLIT}
-    loaded = [(spec, *load_split(spec)) for spec in evaluation]
+    return training, load_splits(evaluation, "evaluation set")
+
+
+def load_splits(specs: Sequence[str], noun: str = "set") -> dict[str, datasets.Dataset]:
+    """
+    Splits by name; those of the same name are told apart by their folder.
+
+    Args:
+        specs: `DIR[:SPLIT]` each.
+        noun: what a message calls one of them.
+
+    Raises:
+        InputError: a missing folder or split, or two equal names.
+    """
+    loaded = [(spec, *load_split(spec)) for spec in specs]
     names = [name for _, name, _ in loaded]
     sets = {}
     for spec, name, part in loaded:
@@ -119,6 +134,6 @@ def load_all_sets(
             folder = spec.removesuffix(f":{name}").rstrip("/")
             name = f"{Path(folder).name}_{name}"
         if name in sets:
-            raise InputError(f"two evaluation sets are called {name}: {', '.join(evaluation)}")
+            raise InputError(f"two {noun}s are called {name}: {', '.join(specs)}")
         sets[name] = part
-    return training, sets
+    return sets

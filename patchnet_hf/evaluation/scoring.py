@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 
 import numpy as np
 from datasets import Dataset
@@ -30,9 +31,31 @@ class _FingerprintedViews(EvaluationViews):
             views = self.processor.views(decode_capture(row["image"]), row["face_box"])
         except (OSError, ValueError) as error:
             return {"error": f"capture {index} ({row['image']['path']}): {error}"}
-        data = row["image"]["bytes"] or b""
-        digest = hashlib.sha256(data + json.dumps(row["face_box"]).encode()).digest()
-        return {"pixel_values": views, "digest": digest}
+        return {"pixel_values": views, "digest": _capture_digest(row)}
+
+    def digests(self) -> Iterator[bytes]:
+        """Of all captures, without decoding them."""
+        return map(_capture_digest, self._rows)
+
+    def fingerprint(self, digests: Iterable[bytes]) -> str:
+        """Of the dataset, from the digests of its captures."""
+        whole = hashlib.sha256()
+        for digest in digests:
+            whole.update(digest)
+        whole.update(json.dumps([self.labels.tolist(), self.attack_types]).encode())
+        return whole.hexdigest()[:FINGERPRINT_DIGITS]
+
+
+def dataset_fingerprint(dataset: Dataset) -> str:
+    """The `fingerprint` that its [`ScoredSet`] will have; every capture is read, and none decoded."""
+    views = _FingerprintedViews(dataset, None)
+    return views.fingerprint(views.digests())
+
+
+def _capture_digest(row: dict) -> bytes:
+    data = row["image"]["bytes"]
+    data = Path(row["image"]["path"]).read_bytes() if data is None else data
+    return hashlib.sha256(data + json.dumps(row["face_box"]).encode()).digest()
 
 
 def score_dataset(
@@ -64,19 +87,18 @@ def score_dataset(
         raise InputError(f"{name} has no captures to evaluate")
     views = _FingerprintedViews(dataset, scorer.processor)
     loader = DataLoader(views, batch_size, num_workers=workers, collate_fn=list)
-    digest, scores, patch_scores = hashlib.sha256(), [], []
+    digests, scores, patch_scores = [], [], []
     for items in progress(loader):
         for item in items:
             if "error" in item:
                 raise InputError(f"{name}: {item['error']}")
-            digest.update(item["digest"])
+            digests.append(item["digest"])
         scored = scorer.score(np.stack([item["pixel_values"] for item in items]))
         scores.append(scored.log_odds)
         patch_scores.append(scored.patch_log_odds)
     scores = np.concatenate(scores)
     if missing := np.isnan(scores).sum():
         raise InputError(f"{missing} of {len(scores)} scores of {name} are not a number: the model is broken")
-    digest.update(json.dumps([views.labels.tolist(), views.attack_types]).encode())
     return ScoredSet(
         name,
         views.files,
@@ -85,7 +107,7 @@ def score_dataset(
         views.attack_types,
         np.concatenate(patch_scores),
         {column: _texts(dataset, column) for column in COLUMNS},
-        digest.hexdigest()[:FINGERPRINT_DIGITS],
+        views.fingerprint(digests),
     )
 
 

@@ -11,15 +11,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
 from transformers import TrainerCallback
 
+from ..metrics.plots import LINE_STYLES, SET_COLORS
 from .history import POOLED, best_so_far, evaluations, of_training
 
 logger = logging.getLogger(__name__)
 
 FILE_NAME = "learning_curve.png"
-# Okabe and Ito's colours, told apart by nearly everyone (https://jfly.uni-koeln.de/color/); then other line styles.
-SET_COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9")
 BEST_COLOR = "#D55E00"
-LINE_STYLES = ("-", "--", "-.", ":")
 TRAINING_COLOR = "0.6"
 LOSSES = (("loss", "loss", "black"), ("loss_classification", "classification", "#0072B2"),
           ("loss_similarity", "similarity", "#E69F00"))  # fmt: skip

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ..errors import InputError
-from ..text_table import text_table
+from ..text_table import percent, text_table
 from .history import Best
 
 METRICS_JSON = "metrics.json"
@@ -19,15 +19,6 @@ COLUMNS = (
     ("eer", "EER %", None),
     ("auc", "AUC %", None),
 )
-
-
-def percent(share: float) -> str:
-    """A share as percent with two decimals, `-` where it isn't defined.
-
-    >>> percent(0.0125), percent(float("nan"))
-    ('1.25', '-')
-    """
-    return "-" if math.isnan(share) else f"{100 * share:.2f}"
 
 
 def metrics_line(metrics: dict, name: str) -> str:

@@ -12,7 +12,7 @@ from patchnet_hf import PatchNetConfig, PatchNetForImageClassification, PatchNet
 from patchnet_hf.data.schema import capture_features
 from patchnet_hf.errors import InputError
 from patchnet_hf.evaluation.scored_set import COLUMNS, ScoredSet
-from patchnet_hf.evaluation.scoring import score_dataset
+from patchnet_hf.evaluation.scoring import dataset_fingerprint, score_dataset
 from patchnet_hf.inference.scorers import TorchScorer
 
 TYPES = ["phone/live", "phone/print"]
@@ -96,3 +96,15 @@ def test_a_capture_that_cannot_be_decoded_is_named(scorer):
 def test_nothing_to_score_is_refused(scorer):
     with pytest.raises(InputError, match="no captures"):
         score_dataset(scorer, captures().select([]), "val")
+
+
+def test_a_fingerprint_is_known_without_scoring(scorer, tmp_path):
+    expected = score_dataset(scorer, captures(), "val").fingerprint
+    assert dataset_fingerprint(captures()) == expected
+    # Captures that are still files of their own are told apart by what the files hold.
+    for seed in range(2):
+        (tmp_path / f"{seed}.png").write_bytes(png(seed))
+    files = captures([0, 1], image=[str(tmp_path / f"{seed}.png") for seed in range(2)])
+    assert dataset_fingerprint(files) == dataset_fingerprint(captures([0, 1]))
+    (tmp_path / "1.png").write_bytes(png(7))
+    assert dataset_fingerprint(files) != dataset_fingerprint(captures([0, 1]))
