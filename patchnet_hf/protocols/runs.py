@@ -154,24 +154,22 @@ class Launcher:
     Attributes:
         command: `scripts/train.py` with what runs it, without its options.
         environment: of the process.
-        alone: whether that is the training itself, not a launcher of it.
     """
 
     command: Sequence[str]
     environment: Mapping[str, str]
-    alone: bool
 
     @classmethod
     def of(cls, script: Path, accelerate_config: str | None, environment: Mapping[str, str]) -> "Launcher":
         """Python by itself, one process on one GPU or the CPU; or `accelerate launch` with a configuration."""
         if accelerate_config is not None:
             launcher = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch", "--quiet"]
-            return cls([*launcher, "--config_file", accelerate_config, str(script)], environment, False)
+            return cls([*launcher, "--config_file", accelerate_config, str(script)], environment)
         environment = dict(environment)
         if torch.cuda.device_count() > 1:
             # With several in sight, one process would split its batches over them.
             environment["CUDA_VISIBLE_DEVICES"] = environment.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
-        return cls([sys.executable, str(script)], environment, True)
+        return cls([sys.executable, str(script)], environment)
 
 
 def train_fold(run: FoldRun, launcher: Launcher, lock: int | None = None) -> None:
@@ -192,7 +190,7 @@ def train_fold(run: FoldRun, launcher: Launcher, lock: int | None = None) -> Non
             env=dict(launcher.environment),
             pass_fds=() if lock is None else (lock,),
         )
-        code, stopped = wait_for(process, launcher.alone)
+        code, stopped = wait_for(process)
     if stopped or code in (130, -signal.SIGINT, -signal.SIGTERM):
         raise KeyboardInterrupt
     if code:
@@ -202,23 +200,18 @@ def train_fold(run: FoldRun, launcher: Launcher, lock: int | None = None) -> Non
         )
 
 
-def wait_for(process: subprocess.Popen, pass_on: bool) -> tuple[int, bool]:
+def wait_for(process: subprocess.Popen) -> tuple[int, bool]:
     """
-    The exit code of a process, and whether it was told to stop meanwhile, which it may answer by finishing its step
-    and saving.
-
-    Args:
-        pass_on: whether Ctrl-C is passed on, too, which the terminal has sent to all already; a training takes both
-            for one, a launcher may not.
+    The exit code of a process, and whether this one was told to stop meanwhile; the process may finish a step and save
+    then. The terminal has sent Ctrl-C to both of them; SIGTERM, which goes to one process, is passed on.
     """
     stopped = False
     while True:
         try:
             return process.wait(), stopped
         except KeyboardInterrupt as stop:
-            terminated = bool(stop.args)
-            if terminated or pass_on:
-                process.send_signal(signal.SIGTERM if terminated else signal.SIGINT)
+            if stop.args:
+                process.terminate()
             stopped = True
 
 

@@ -41,6 +41,7 @@ per_device_train_batch_size: 8
 learning_rate: 3.0e-4
 precision: float32
 use_cpu: true
+cpu_threads: 1
 report_to: none
 disable_tqdm: true
 load_best_model_at_end: false
