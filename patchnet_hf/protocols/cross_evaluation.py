@@ -311,19 +311,19 @@ def with_species(scored: ScoredSet, species: Mapping[str, Sequence[str]]) -> Sco
 
 def report(results: Mapping) -> str:
     """The table for a terminal, with what there is to say of it."""
-    folds, of = results["folds"], results["of"]
+    folds = results["folds"]
     if not folds:
         return f"{results['protocol']}: no fold is finished"
-    lines = [f"{results['protocol']}", "", plain_table(folds, results["title"], results["counted"]), ""]
-    return "\n".join([*lines, *explanations(results)]) if of else ""
+    table = plain_table(folds, results["title"], results["counted"])
+    return "\n".join([results["protocol"], "", table, "", *explanations(results)])
 
 
 def explanations(results: Mapping) -> list[str]:
     """What the table's numbers are, a sentence a line."""
     folds, of = results["folds"], results["of"]
     lines = [
-        f"Thresholds: {results['criterion']} on each fold's development set. APCER: of the worst attack type; HTER: "
-        "of all attacks together; AUC and EER: over all thresholds."
+        f"Thresholds: {results['criterion']}, on each fold's development set.",
+        "APCER and ACER: of the worst attack type; HTER: of all attacks together; AUC and EER: over all thresholds.",
     ]
     if len(folds) > 1:
         lines.append(f"Mean and sample standard deviation (n - 1) over {len(folds)} folds.")
