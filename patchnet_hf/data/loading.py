@@ -7,6 +7,7 @@ import datasets
 import numpy as np
 
 from ..errors import InputError, did_you_mean
+from .filters import CaptureFilter, filter_captures
 from .schema import check_schema
 
 TRAIN_SPLIT = "train"
@@ -49,22 +50,27 @@ def load_split(spec: str) -> tuple[str, datasets.Dataset]:
 
 
 def unite_captures(parts: list[datasets.Dataset]) -> datasets.Dataset:
-    """All parts one after the other, their patch types united by name."""
+    """All parts one after the other, their patch types united by name; no capture is copied."""
     if len(parts) == 1:
         return parts[0]
+    if len({tuple(part.features["patch_type"].names) for part in parts}) == 1:
+        return datasets.concatenate_datasets(parts)
     names = sorted({name for part in parts for name in part.features["patch_type"].names})
     united = datasets.ClassLabel(names=names)
     renumbered = []
     for part in parts:
         ids = np.array([names.index(name) for name in part.features["patch_type"].names])
         column = ids[np.asarray(part["patch_type"][:])]
-        part = part.remove_columns("patch_type").add_column("patch_type", column)
-        renumbered.append(part.cast_column("patch_type", united))
+        renumbered.append(part.remove_columns("patch_type").add_column("patch_type", column, feature=united))
     return datasets.concatenate_datasets(renumbered)
 
 
 def load_training_and_evaluation_sets(
-    dataset: str | None, train: list[str] | None, evaluation: list[str] | None
+    dataset: str | None,
+    train: list[str] | None,
+    evaluation: list[str] | None,
+    train_filter: CaptureFilter | None = None,
+    eval_filter: CaptureFilter | None = None,
 ) -> tuple[datasets.Dataset, dict[str, datasets.Dataset]]:
     """
     What a run trains on, and its evaluation sets by name.
@@ -74,10 +80,27 @@ def load_training_and_evaluation_sets(
         train: instead, or to replace its `train`: list of `DIR[:SPLIT]`.
         evaluation: instead, or to replace its other splits: list of `DIR[:SPLIT]`. Sets of the same name are told
             apart by their folder.
+        train_filter: which captures are trained on; by default all.
+        eval_filter: which captures of the evaluation sets are evaluated; a set of which none is chosen is left out.
 
     Raises:
-        InputError: nothing to train on, a missing folder or split, or two equal evaluation sets.
+        InputError: nothing to train on, a missing folder or split, two equal evaluation sets, or a filter that fits
+            no capture.
     """
+    training, sets = load_all_sets(dataset, train, evaluation)
+    if train_filter is not None:
+        (training,) = filter_captures({TRAIN_SPLIT: training}, train_filter, "train_filter").values()
+    if eval_filter is not None:
+        if not sets:
+            raise InputError("eval_filter is given, but there is no evaluation set; give --eval DIR:SPLIT")
+        sets = filter_captures(sets, eval_filter, "eval_filter")
+    return training, sets
+
+
+def load_all_sets(
+    dataset: str | None, train: list[str] | None, evaluation: list[str] | None
+) -> tuple[datasets.Dataset, dict[str, datasets.Dataset]]:
+    """[`load_training_and_evaluation_sets`] with all their captures."""
     if dataset is None and not train:
         raise InputError("nothing to train on: give --dataset DIR, or --train DIR:SPLIT (and --eval DIR:SPLIT)")
     splits = load_captures(dataset) if dataset is not None else {}

@@ -106,7 +106,7 @@ class TrainingViews(torch.utils.data.Dataset):
         # In shared memory, so that workers which live on from epoch to epoch see it change.
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
         names = dataset.features["patch_type"].names
-        present = set(dataset.unique("patch_type"))
+        present = set(dataset["patch_type"][:])
         missing = [names[index] for index in present if names[index] not in patch_types]
         if missing:
             raise ValueError(f"training captures have patch types {sorted(missing)} that the model doesn't know")

@@ -8,6 +8,7 @@ import torch
 from accelerate.utils import parse_flag_from_env
 from transformers import TrainingArguments
 
+from ..data.filters import CaptureFilter
 from ..errors import InputError
 from .optimization import as_transformers_knows, check_optimization
 
@@ -100,6 +101,16 @@ class DataArguments:
     eval: list[str] | None = field(
         default=None, metadata={"help": "Instead of --dataset: one or more DIR or DIR:SPLIT, each evaluated by name."}
     )
+    train_filter: str | None = field(
+        default=None,
+        metadata={
+            "help": 'Train on these captures only, as JSON or a YAML mapping: {"device": {"not": "phone6"}, '
+            '"subject": "1-20"}; docs/protocols.md tells the notation.'
+        },
+    )
+    eval_filter: str | None = field(
+        default=None, metadata={"help": "Evaluate these captures of the evaluation sets only, written alike."}
+    )
     recipe: str = field(
         default="patches",
         metadata={
@@ -126,6 +137,12 @@ class DataArguments:
             "(of each group as many as the smallest has), or a number."
         },
     )
+
+    def __post_init__(self):
+        for name in ("train_filter", "eval_filter"):
+            given = getattr(self, name)
+            if given is not None and not isinstance(given, CaptureFilter):
+                setattr(self, name, CaptureFilter.parse(given, name))
 
 
 @dataclass

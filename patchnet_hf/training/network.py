@@ -18,7 +18,8 @@ def patch_types_of(training: Dataset) -> tuple[list[str], list[str]]:
         InputError: the training set has no live or no attack captures.
     """
     names = training.features["patch_type"].names
-    present = set(training.unique("patch_type"))
+    # Not `unique`, which would write a copy of all captures where they are chosen from a larger dataset.
+    present = set(training["patch_type"][:])
     patch_types = [name for index, name in enumerate(names) if index in present]
     live = live_patch_types(training)
     if not patch_types:

@@ -71,7 +71,9 @@ def train_and_evaluate(
             recover_checkpoints(arguments.output_dir)
     with alike_everywhere():
         balance = BalancedSampling.parse(data.balance, data.balance_length)
-        training, sets = load_training_and_evaluation_sets(data.dataset, data.train, data.eval)
+        training, sets = load_training_and_evaluation_sets(
+            data.dataset, data.train, data.eval, data.train_filter, data.eval_filter
+        )
         patch_types, live = patch_types_of(training)
         checkpoint = check_output_dir(arguments)
         check_best_metric(arguments.metric_for_best_model, sets)
@@ -110,7 +112,7 @@ def train_and_evaluate(
         trainer.add_callback(telegram)
     if trainer.is_world_process_zero():
         remove_leftovers(arguments, checkpoint)
-        start = starting_point(arguments, checkpoint, model.init_from, unmatched)
+        start = filters_of(data) | starting_point(arguments, checkpoint, model.init_from, unmatched)
         print(training_summary(trainer, training, sets, start))
     with no_room_in_one_line(arguments.output_dir), telegram.reporting() if telegram is not None else nullcontext():
         metrics = train_until_stopped(trainer, checkpoint)
@@ -163,6 +165,12 @@ def no_room_in_one_line(folder: str) -> Iterator[None]:
             f"no room left to write in {folder}: {error}; its checkpoints are whole: make room, then "
             "--resume_from_checkpoint true goes on"
         ) from error
+
+
+def filters_of(data: DataArguments) -> dict[str, str]:
+    """The filters that leave out captures, as names and texts for the panel."""
+    filters = {"train_filter": data.train_filter, "eval_filter": data.eval_filter}
+    return {name: str(chosen) for name, chosen in filters.items() if chosen is not None}
 
 
 def starting_point(
