@@ -23,7 +23,10 @@ demo: $(CORE)
 	$(PY) scripts/convert_dataset.py --csv data/demo/train data/demo/val_seen data/demo/val_unseen --output data/demo-arrow --overwrite
 	$(LAUNCH) scripts/train.py --config configs/demo.yaml --overwrite true
 	$(PY) scripts/predict.py --model outputs/demo --picture outputs/demo/patches.png --json outputs/demo/predictions.json \
+	  --overlay outputs/demo/overlays \
 	  data/demo/val_seen/images/0000[0-3]_*.jpg data/demo/val_unseen/images/0000[0-3]_*.jpg data/demo/val_unseen/images/0002[4-7]_*.jpg
+	$(PY) scripts/evaluate.py --model outputs/demo --dataset data/demo-arrow:val_unseen --threshold-on data/demo-arrow:val_seen \
+	  --output outputs/demo-evaluation --overwrite
 
 test: $(DEV)
 	HF_HUB_OFFLINE=1 $(PY) -m pytest
@@ -45,7 +48,7 @@ format: $(RUFF)
 	$(RUFF) check --fix .
 
 clean:
-	rm -rf $(VENV) $(VENV5) data/demo data/demo-arrow outputs/demo build dist *.egg-info
+	rm -rf $(VENV) $(VENV5) data/demo data/demo-arrow outputs/demo outputs/demo-evaluation build dist *.egg-info
 
 $(PY):
 	$(PYTHON) -m venv $(VENV)
