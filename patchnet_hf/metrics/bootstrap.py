@@ -65,7 +65,7 @@ def bootstrap_intervals(
         threshold_log_odds: the threshold in log-odds, instead of `threshold`.
         resamples: how often to draw.
         confidence: in (0, 1).
-        seed: of the draws; equal seeds give equal intervals.
+        seed: of the draws, a whole number; equal seeds give equal intervals.
 
     Returns:
         `(low, high)` of `apcer`, `apcer_pooled`, `bpcer`, `acer`, `acer_pooled`, `eer` and `auc`, shares in [0, 1].
@@ -95,7 +95,7 @@ def bootstrap_of(
     stacklevel: int,
 ) -> dict[str, tuple[float, float]]:
     """:func:`bootstrap_intervals` of checked rows, its warning raised `stacklevel` frames up."""
-    resamples = checked_resamples(resamples)
+    resamples, seed = checked_whole_number(resamples, "resamples", 1), checked_whole_number(seed, "seed", 0)
     tail = (1.0 - checked_confidence(confidence)) / 2.0
     group, first = number_groups(groups, rows.scores.size, "groups")
     kinds = rows.type_numbers() + 1  # 0: bona fide
@@ -126,18 +126,18 @@ def bootstrap_of(
     return {name: (float(low), float(high)) for name, low, high in zip(BOOTSTRAP_NAMES, *bounds, strict=True)}
 
 
-def checked_resamples(resamples: int) -> int:
-    """The number of resamples as an integer.
+def checked_whole_number(value: int, name: str, least: int) -> int:
+    """The value as an integer; `name` is what the error calls it.
 
     Raises:
-        ValueError: it isn't a whole number of at least 1.
+        ValueError: it isn't a whole number of at least `least`.
 
-    >>> checked_resamples(1000)
+    >>> checked_whole_number(1000, "resamples", 1)
     1000
     """
-    if isinstance(resamples, bool) or not isinstance(resamples, int | np.integer) or resamples < 1:
-        raise ValueError(f"resamples must be a whole number of at least 1, got {resamples!r}")
-    return int(resamples)
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+        raise ValueError(f"{name} must be a whole number of at least {least}, got {value!r}")
+    return int(value)
 
 
 def strata_of_groups(kinds: np.ndarray, group: np.ndarray, groups: int) -> np.ndarray:

@@ -207,6 +207,8 @@ def test_infinite_and_equal_scores_have_an_order_like_any_others():
     [
         ({"resamples": 0}, "resamples must be a whole number of at least 1, got 0"),
         ({"resamples": 10.5}, "resamples must be a whole number"),
+        ({"seed": -1}, "seed must be a whole number of at least 0, got -1"),
+        ({"seed": "x"}, "seed must be a whole number of at least 0, got 'x'"),
         ({"confidence": 95}, r"confidence must be a share in \(0, 1\), such as 0.95"),
         ({"groups": ["a"]}, r"groups have shape \(1,\), expected one per score: \(4,\)"),
         ({"groups": [["a"], ["b"], ["c"], None]}, "groups must be strings or numbers"),

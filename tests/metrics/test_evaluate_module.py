@@ -206,6 +206,7 @@ def test_two_thresholds_are_combined_by_name(tmp_path):
         ({"tresholds": 0.5}, "there is no option 'tresholds'; did you mean threshold?"),
         ({"intervals": True, "confidence": 95}, "confidence must be a share"),
         ({"intervals": True, "resamples": 0}, "resamples must be a whole number"),
+        ({"intervals": True, "seed": "x"}, "seed must be a whole number of at least 0"),
     ],
 )
 def test_what_cannot_be_used_is_refused_with_one_line_and_nothing_is_kept(metric, arguments, message):

@@ -9,7 +9,7 @@ import numpy as np
 import pandas
 
 from patchnet_hf.metrics import metric_intervals, presentation_attack_metrics
-from patchnet_hf.metrics.bootstrap import checked_resamples
+from patchnet_hf.metrics.bootstrap import checked_whole_number
 from patchnet_hf.metrics.columns import name_column, number_groups, objects_at
 from patchnet_hf.metrics.error_rates import check_rows, comparison_value
 from patchnet_hf.metrics.intervals import checked_confidence
@@ -180,5 +180,6 @@ def _checked_options(options: dict[str, Any]) -> dict[str, Any]:
     comparison_value(options["threshold"], options["threshold_log_odds"])
     if options["intervals"]:
         checked_confidence(options["confidence"])
-        checked_resamples(options["resamples"])
+        checked_whole_number(options["resamples"], "resamples", 1)
+        checked_whole_number(options["seed"], "seed", 0)
     return options
