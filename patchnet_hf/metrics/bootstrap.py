@@ -14,6 +14,9 @@ from .intervals import checked_confidence
 
 BOOTSTRAP_NAMES = ("apcer", "apcer_pooled", "bpcer", "acer", "acer_pooled", "eer", "auc")
 
+# A draw of n among n groups varies by (n - 1) / n of what it should, which many small strata would add up to.
+_GROUPS_OF_A_STRATUM = 10
+
 # Numbers in the largest array of one step: 32 MB each.
 _NUMBERS_AT_ONCE = 1 << 22
 
@@ -38,16 +41,18 @@ def bootstrap_intervals(
     (cluster bootstrap: Field and Welsh, Journal of the Royal Statistical Society B 69 (2007), 369-390).
 
     Groups are drawn within strata of groups with the same composition, the set of labels and attack types that their
-    images have, as many as the stratum has: so no draw lacks bona fides or attacks, and an attack type that few people
-    made isn't lost. A composition that one group alone has is put together with other such groups that have the same
-    labels; a group that is alone even then is part of every draw.
+    images have, as many as the stratum has; compositions that fewer than 10 groups have are put together with other
+    such that have the same labels. So no draw lacks bona fides or attacks, and none lacks an attack type that 10
+    groups made in the same composition. (Strata of a few groups would each vary too little, and people who made
+    different sets of attack types would be many such strata.) A group that is alone even then is part of every draw.
 
     The interval says how much the numbers change with the people or videos, for this model at this threshold. It
     doesn't cover a bias of the set. With fewer than some 20 groups of a class it is too narrow, and for a rate of 0 it
     is (0, 0): for rates over independent items take :func:`~patchnet_hf.metrics.wilson_interval`.
 
     Costs time in proportion to `resamples * images` (1,000 resamples of 10,000 images: under a second, of a million:
-    about a minute, of ten million: some ten minutes) and 300 MB, or a dozen columns of scores where that is more.
+    one to three minutes, the more the more groups; of ten million: ten times that) and 300 MB, or a dozen columns of
+    scores where that is more.
 
     Args:
         scores: shape `(N,)`, live log-odds.
@@ -60,12 +65,12 @@ def bootstrap_intervals(
         threshold_log_odds: the threshold in log-odds, instead of `threshold`.
         resamples: how often to draw.
         confidence: in (0, 1).
-        seed: of the draws; equal seeds give equal intervals.
+        seed: of the draws, a whole number; equal seeds give equal intervals.
 
     Returns:
         `(low, high)` of `apcer`, `apcer_pooled`, `bpcer`, `acer`, `acer_pooled`, `eer` and `auc`, shares in [0, 1].
-        At a threshold of another set, `acer_pooled` is the HTER. NaN with a warning where a class is absent or all of
-        its images are of one group, which tells nothing about others.
+        At a threshold of another set, `acer_pooled` is the HTER. NaN with a warning where a class is absent, or where
+        its images are in every draw, as those of one group are, which tells nothing about others.
 
     Raises:
         ValueError: an argument has the wrong shape, length or range.
@@ -90,7 +95,7 @@ def bootstrap_of(
     stacklevel: int,
 ) -> dict[str, tuple[float, float]]:
     """:func:`bootstrap_intervals` of checked rows, its warning raised `stacklevel` frames up."""
-    resamples = checked_resamples(resamples)
+    resamples, seed = checked_whole_number(resamples, "resamples", 1), checked_whole_number(seed, "seed", 0)
     tail = (1.0 - checked_confidence(confidence)) / 2.0
     group, first = number_groups(groups, rows.scores.size, "groups")
     kinds = rows.type_numbers() + 1  # 0: bona fide
@@ -121,18 +126,18 @@ def bootstrap_of(
     return {name: (float(low), float(high)) for name, low, high in zip(BOOTSTRAP_NAMES, *bounds, strict=True)}
 
 
-def checked_resamples(resamples: int) -> int:
-    """The number of resamples as an integer.
+def checked_whole_number(value: int, name: str, least: int) -> int:
+    """The value as an integer; `name` is what the error calls it.
 
     Raises:
-        ValueError: it isn't a whole number of at least 1.
+        ValueError: it isn't a whole number of at least `least`.
 
-    >>> checked_resamples(1000)
+    >>> checked_whole_number(1000, "resamples", 1)
     1000
     """
-    if isinstance(resamples, bool) or not isinstance(resamples, int | np.integer) or resamples < 1:
-        raise ValueError(f"resamples must be a whole number of at least 1, got {resamples!r}")
-    return int(resamples)
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+        raise ValueError(f"{name} must be a whole number of at least {least}, got {value!r}")
+    return int(value)
 
 
 def strata_of_groups(kinds: np.ndarray, group: np.ndarray, groups: int) -> np.ndarray:
@@ -144,18 +149,18 @@ def strata_of_groups(kinds: np.ndarray, group: np.ndarray, groups: int) -> np.nd
         groups: G, how many.
 
     Returns:
-        Int64 of shape `(G,)`, numbers from 0 on. Groups with the same kinds share one; groups that are alone with
-        theirs share one with other such groups of the same classes.
+        Int64 of shape `(G,)`, numbers from 0 on. Groups with the same kinds share one; kinds that fewer than 10 groups
+        have share one with other such of the same classes.
 
-    >>> strata_of_groups(np.array([0, 1, 0, 1, 0, 2, 0, 3]), np.array([0, 0, 1, 1, 2, 2, 3, 3]), 4)
-    array([0, 0, 1, 1])
+    >>> strata_of_groups(np.array([0] * 10 + [0, 1, 0, 2, 3]), np.array([*range(10), 10, 10, 11, 11, 12]), 13).tolist()
+    [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 2, 1]
     """
     has = np.zeros((groups, int(kinds.max(initial=0)) + 1), dtype=bool)
     has[group, kinds] = True
     _, stratum, sizes = np.unique(np.packbits(has, axis=1), axis=0, return_inverse=True, return_counts=True)
-    alone = sizes[stratum] == 1
+    few = sizes[stratum] < _GROUPS_OF_A_STRATUM
     classes = 2 * has[:, 0] + has[:, 1:].any(axis=1)
-    return np.unique(np.where(alone, sizes.size + classes, stratum), return_inverse=True)[1]
+    return np.unique(np.where(few, sizes.size + classes, stratum), return_inverse=True)[1]
 
 
 def drawn_counts(strata: np.ndarray, resamples: int, seed: int, at_once: int) -> Iterator[np.ndarray]:

@@ -51,6 +51,8 @@ def clip_scores(scores: ArrayLike, labels: ArrayLike, attack_types: ArrayLike | 
     ClipScores(scores=array([ 3., -3., -1.]), labels=array([1, 0, 0]), attack_types=None, \
 clips=array(['a', 'b', None], dtype=object), frames=array([2, 1, 1]))
     """
+    if clips is None:
+        raise ValueError("clips are None; expected the name of each row's clip, or None for a row that is of none")
     rows = check_rows(scores, labels, attack_types)
     clip, first = number_groups(clips, rows.scores.size, "clips")
     names = objects_at(clips, first)

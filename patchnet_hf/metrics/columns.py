@@ -11,9 +11,14 @@ _ROWS_AT_ONCE = 1 << 20
 def in_memory(values: Any) -> Any:
     """`values`, or all of it where numpy would ask for each row by itself, as for a `datasets.Column`.
 
+    A tensor of torch becomes an array: numpy takes none of bfloat16, of another device or that requires a gradient.
+
     >>> in_memory(range(3)), in_memory([1, 2])
     (range(0, 3), [1, 2])
     """
+    if hasattr(values, "detach"):
+        values = values.detach().cpu()
+        return (values.double() if values.is_floating_point() else values).numpy()
     own = isinstance(values, (str, bytes, list, tuple)) or hasattr(values, "__array__")
     return values[:] if isinstance(values, Sequence) and not own else values
 

@@ -108,7 +108,11 @@ def check_rows(scores: ArrayLike, labels: ArrayLike, attack_types: ArrayLike | N
     >>> check_rows([2.0, -1.0, 0.5], [1, 0, 0], ["bonafide", "print", "mask"])[2:]
     (['mask', 'print'], array([1, 0]))
     """
-    scores, labels = _checked_scores(scores), np.asarray(in_memory(labels))
+    scores = _checked_scores(scores)
+    try:
+        labels = np.asarray(in_memory(labels))
+    except (TypeError, ValueError) as error:  # such as lists of unequal length
+        raise ValueError(f"labels must be 0 (attack) or 1 (bona fide), one per score: {error}") from error
     if labels.shape != scores.shape:
         raise ValueError(f"labels have shape {labels.shape}, expected one per score: {scores.shape}")
     is_bona_fide, is_attack = labels == 1, labels == 0
@@ -193,14 +197,17 @@ def comparison_value(threshold: float, threshold_log_odds: float | None) -> floa
     """The log-odds to compare scores with: `threshold_log_odds` when given, else those of `threshold`.
 
     Raises:
-        ValueError: the threshold is outside (0, 1), or the log-odds are NaN.
+        ValueError: the threshold is outside (0, 1), or the log-odds are NaN or no number.
 
     >>> comparison_value(0.5, None), comparison_value(0.5, 42.0)
     (0.0, 42.0)
     """
     if threshold_log_odds is None:
         return log_odds(threshold)
-    value = float(threshold_log_odds)
+    try:
+        value = float(threshold_log_odds)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"threshold_log_odds must be one number; got {threshold_log_odds!r}") from error
     if np.isnan(value):
         raise ValueError("threshold_log_odds must not be NaN")
     return value

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .columns import in_memory
 from .error_rates import comparison_value
 from .report import presentation_attack_metrics
 
@@ -60,7 +61,7 @@ def compute_metrics_with(
 
 def _numbers_of(prediction, attack_types=None, threshold=0.5, threshold_log_odds=None) -> dict[str, float]:
     predictions, labels = prediction[0], prediction[1]  # a Trainer may add inputs and losses
-    logits = np.asarray(predictions[0] if isinstance(predictions, tuple) else predictions)
+    logits = np.asarray(in_memory(predictions[0] if isinstance(predictions, tuple) else predictions))
     if logits.ndim != 2 or logits.shape[1] != 2:
         raise ValueError(f"predictions have shape {logits.shape}, expected logits (N, 2): spoof, live")
     logits = logits.astype(np.float64, copy=False)

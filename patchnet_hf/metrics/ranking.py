@@ -336,16 +336,11 @@ def bpcer_at_apcer(
     """
     by_class = split_by_class(scores, labels, attack_types)
     warn_if_absent(by_class, "bpcer_at_apcer is NaN")
-    return bpcer_at_apcer_of(by_class, percent)
-
-
-def bpcer_at_apcer_of(by_class: ScoresByClass, percent: float) -> float:
-    """:func:`bpcer_at_apcer` of checked scores; NaN without a warning when a class is absent."""
     return bpcers_at_apcers(by_class, [percent])[0]
 
 
 def bpcers_at_apcers(by_class: ScoresByClass, percents: Sequence[float]) -> list[float]:
-    """:func:`bpcer_at_apcer_of` for several percentages, with one pass over the attacks."""
+    """:func:`bpcer_at_apcer` for several percentages; NaN without a warning when a class is absent."""
     for percent in percents:
         if not 0.0 <= percent <= 100.0:
             raise ValueError(f"percent must be a number from 0 to 100, got {percent!r}")

@@ -56,6 +56,8 @@ def test_what_cannot_be_one_clip_is_refused_by_its_name(labels, types, scores, m
 def test_a_column_of_another_length_and_names_that_are_none_are_refused():
     with pytest.raises(ValueError, match=r"clips have shape \(1,\), expected one per score: \(2,\)"):
         clip_scores([0.0, 1.0], [1, 0], None, ["a"])
+    with pytest.raises(ValueError, match="clips are None; expected the name of each row's clip"):
+        clip_scores([0.0, 1.0], [1, 0], None, None)
     with pytest.raises(ValueError, match="clips must be strings or numbers"):
         clip_scores([0.0, 1.0], [1, 0], None, [["a"], None])
 

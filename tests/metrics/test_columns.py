@@ -7,7 +7,7 @@ import pyarrow
 import pytest
 import torch
 
-from patchnet_hf.metrics import apcer_by_type, presentation_attack_metrics
+from patchnet_hf.metrics import apcer_by_type, bootstrap_intervals, clip_scores, presentation_attack_metrics
 from patchnet_hf.metrics.columns import name_column, number_names
 
 TYPES = ["bonafide", "print", "mask", "print", "replay"]
@@ -39,8 +39,18 @@ def test_scores_and_labels_of_tensors_frames_and_datasets():
     dataset = datasets.Dataset.from_dict({"score": SCORES, "label": LABELS, "type": TYPES})
     frame = dataset.to_pandas()
     assert presentation_attack_metrics(torch.tensor(SCORES), torch.tensor(LABELS), TYPES) == expected
+    for scores in (torch.tensor(SCORES, requires_grad=True), torch.tensor(SCORES, dtype=torch.bfloat16)):
+        assert presentation_attack_metrics(scores, torch.tensor(LABELS, dtype=torch.bfloat16), TYPES) == expected
     assert presentation_attack_metrics(dataset["score"], dataset["label"], dataset["type"]) == expected
     assert presentation_attack_metrics(frame["score"], frame["label"], frame["type"]) == expected
+
+
+def test_groups_may_be_a_tensor():
+    numbers = [0, 1, 2, 3, 3]
+    for tensor in (torch.tensor(numbers), torch.tensor(numbers, dtype=torch.bfloat16)):
+        expected = bootstrap_intervals(SCORES, [1, 0, 1, 0, 0], None, numbers, resamples=20)
+        assert bootstrap_intervals(SCORES, [1, 0, 1, 0, 0], None, tensor, resamples=20) == expected
+        assert clip_scores(SCORES, [1, 0, 0, 0, 0], None, tensor).clips.tolist() == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize(

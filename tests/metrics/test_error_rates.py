@@ -156,6 +156,7 @@ def test_without_attacks_there_is_no_rate_by_type():
         (([1.0, 2.0], [1]), r"labels have shape \(1,\), expected one per score: \(2,\)"),
         (([1.0, 2.0, 3.0], [1, 2, -1]), r"labels must be 0 .* 1 .*; 2 are not, for example 2, -1"),
         (([1.0], ["live"]), r"labels must be 0 .* 'live'"),
+        (([1.0, 2.0], [[1], [0, 1]]), r"labels must be 0 .* one per score: .* inhomogeneous"),
         (([1.0, 2.0], [1, float("nan")]), r"labels must be 0 .*; 1 are not, for example nan"),
         (([1.0, float("nan")], [1, 0]), r"scores must not be NaN; 1 of 2 are, the first at index 1"),
         ((["high"], [1]), r"scores must be real numbers"),
@@ -181,6 +182,9 @@ def test_a_threshold_is_a_probability_between_zero_and_one(threshold):
 def test_a_threshold_in_log_odds_is_a_number():
     with pytest.raises(ValueError, match="threshold_log_odds must not be NaN"):
         bpcer([1.0], [1], threshold_log_odds=float("nan"))
+    for wrong in ("high", [1.0, 2.0]):
+        with pytest.raises(ValueError, match="threshold_log_odds must be one number; got"):
+            bpcer([1.0], [1], threshold_log_odds=wrong)
 
 
 def test_log_odds_of_a_probability():

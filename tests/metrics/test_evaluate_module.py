@@ -19,8 +19,8 @@ import pytest
 import yaml
 
 import patchnet_hf.metrics.presentation_attack_detection as package
-from patchnet_hf.metrics import metric_intervals, presentation_attack_metrics
-from patchnet_hf.metrics.presentation_attack_detection import PresentationAttackDetection
+from patchnet_hf.metrics import metric_intervals, presentation_attack_metrics, wilson_interval
+from patchnet_hf.metrics.presentation_attack_detection import PresentationAttackDetection, app
 
 FOLDER = os.path.dirname(package.__file__)
 
@@ -129,6 +129,11 @@ def test_groups_may_be_numbers(metric):
     options = {"predictions": SCORES, "references": LABELS, "intervals": True, "resamples": 20}
     assert metric.compute(**options, groups=numbers) == metric.compute(**options, groups=numbers.astype(str))
     assert metric.compute(**options, groups=numbers) != metric.compute(**options)
+    # A frame with a missing number has floats, another of the same people integers.
+    metric.add_batch(predictions=SCORES[:100], references=LABELS[:100], groups=pandas.Series([None, *numbers[1:100]]))
+    metric.add_batch(predictions=SCORES[100:], references=LABELS[100:], groups=numbers[100:])
+    expected = metric_intervals(SCORES, LABELS, groups=[None, *numbers[1:]], resamples=20)
+    assert metric.compute(intervals=True, resamples=20)["auc_low"] == expected["auc"][0]
 
 
 @pytest.mark.parametrize("keep_in_memory", [False, True])
@@ -148,6 +153,17 @@ def test_options_may_be_given_once_and_changed_for_a_call(tmp_path):
     assert (results["acer_low"], results["acer_high"]) == expected
     results = metric.compute(predictions=SCORES, references=LABELS, threshold_log_odds=0.0, intervals=False)
     assert (results["threshold"], "acer_low" in results) == (0.5, False)
+
+
+def test_a_threshold_for_a_call_wins_against_one_in_log_odds_for_all(tmp_path):
+    metric = PresentationAttackDetection(cache_dir=str(tmp_path), threshold_log_odds=3.0)
+    assert metric.compute(predictions=SCORES, references=LABELS)["threshold"] == pytest.approx(0.9526, abs=1e-4)
+    assert metric.compute(predictions=SCORES, references=LABELS, threshold=0.5)["threshold"] == 0.5
+
+
+def test_a_misspelled_option_is_refused_when_the_module_is_made(tmp_path):
+    with pytest.raises(ValueError, match=r"there is no option 'treshold'; did you mean threshold\?"):
+        PresentationAttackDetection(cache_dir=str(tmp_path), treshold=0.9)
 
 
 class Brier(evaluate.Metric):
@@ -177,6 +193,18 @@ def test_it_is_combined_with_another_module(tmp_path):
     )
 
 
+def test_images_are_added_to_a_combination_one_by_one(tmp_path):
+    combined = evaluate.combine([PresentationAttackDetection(cache_dir=str(tmp_path)), Brier(cache_dir=str(tmp_path))])
+    for row in range(20):
+        combined.add(prediction=SCORES[row], reference=LABELS[row], attack_types=TYPES[row], groups=None)
+    expected = presentation_attack_metrics(SCORES[:20], LABELS[:20], TYPES[:20])
+    results = combined.compute()
+    assert results["brier_images"] == 20
+    assert {name: results[name] for name in expected if name in results} == {
+        name: value for name, value in expected.items() if name != "images"
+    }
+
+
 def test_two_thresholds_are_combined_by_name(tmp_path):
     modules = {
         name: PresentationAttackDetection(cache_dir=str(tmp_path), threshold=threshold)
@@ -201,11 +229,14 @@ def test_two_thresholds_are_combined_by_name(tmp_path):
         ({"references": None}, "references are missing"),
         ({"attack_types": ["", 3]}, "attack_types of attacks must be strings, got also int"),
         ({"attack_types": ["print"]}, r"attack_types have shape \(1,\)"),
+        ({"attack_types": []}, r"attack_types have shape \(0,\), expected one per score: \(2,\)"),
+        ({"attack_types": [None]}, r"attack_types have shape \(1,\)"),
         ({"groups": ["a"]}, r"groups have shape \(1,\)"),
         ({"threshold": 50}, "a threshold must be a probability"),
         ({"tresholds": 0.5}, "there is no option 'tresholds'; did you mean threshold?"),
         ({"intervals": True, "confidence": 95}, "confidence must be a share"),
         ({"intervals": True, "resamples": 0}, "resamples must be a whole number"),
+        ({"intervals": True, "seed": "x"}, "seed must be a whole number of at least 0"),
     ],
 )
 def test_what_cannot_be_used_is_refused_with_one_line_and_nothing_is_kept(metric, arguments, message):
@@ -225,6 +256,18 @@ def test_a_wrong_option_does_not_cost_what_was_added(metric):
         metric.compute()
 
 
+def test_a_batch_without_types_among_others_is_refused_before_it_costs_what_was_added(metric):
+    metric.add_batch(predictions=[1.0], references=[1])  # a bona fide has no type in either case
+    metric.add_batch(predictions=SCORES, references=LABELS, attack_types=TYPES)
+    with pytest.raises(ValueError, match="some attacks have attack_types and others have none"):
+        metric.add_batch(predictions=SCORES, references=LABELS)
+    with pytest.raises(ValueError, match="some attacks have attack_types and others have none"):
+        metric.add(prediction=1.0, reference=0)
+    metric.add(prediction=1.0, reference=1)
+    assert metric.compute()["images"] == 202
+    assert metric.compute(predictions=SCORES, references=LABELS)["images"] == 200
+
+
 def test_a_type_whose_name_would_hide_an_interval_is_refused(metric):
     arguments = {
         "predictions": [1.0, 2.0, -1.0, -1.0],
@@ -234,6 +277,18 @@ def test_a_type_whose_name_would_hide_an_interval_is_refused(metric):
     assert metric.compute(**arguments)["apcer_type_a_low"] == 0.0
     with pytest.raises(ValueError, match="'apcer_type_a_low' would be a rate and an interval's end"):
         metric.compute(**arguments, intervals=True)
+
+
+def test_the_page_of_the_space_shows_each_number_once_with_its_interval():
+    table = [[2.0, 1, "", "a"], [1.0, 1, "", "b"], [-1.0, 0, "print_low", "a"], [1.0, 0, "print_low", "b"]]
+    rows, problem = app.numbers(table, 0.5, True)
+    assert problem == ""
+    bounds = [f"{bound:.4f}" for bound in wilson_interval(1, 2)]
+    assert ["apcer_type_print_low", "0.5000", " to ".join(bounds)] in rows
+    assert not [name for name, _, _ in rows if name.endswith(("_high", "_low_low"))]
+    # Without intervals a type may be named like one's end.
+    rows, problem = app.numbers([*table, [-1.0, 0, "print", "c"]], 0.5, False)
+    assert ["apcer_type_print_low", "0.5000", ""] in rows and ["apcer_type_print", "0.0000", ""] in rows
 
 
 def test_an_empty_set_is_nan_with_a_warning(metric):

@@ -2,6 +2,8 @@
 
 import json
 import math
+import subprocess
+import sys
 import warnings
 
 import numpy as np
@@ -148,3 +150,26 @@ def test_log_loss_of_an_empty_set_is_nan_with_a_warning():
 def test_unusable_input_is_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         presentation_attack_metrics(*arguments)
+
+
+@pytest.mark.slow
+def test_ten_million_scores_take_less_than_ten_seconds_and_two_gigabytes(tmp_path):
+    # In a process of its own, whose peak of memory is that of this alone. Processor time, which other load leaves.
+    code = (
+        "import resource, time, numpy as np\n"
+        "from patchnet_hf.metrics import presentation_attack_metrics\n"
+        "generator = np.random.default_rng(0)\n"
+        "labels = generator.integers(0, 2, 10_000_000, dtype=np.int8)\n"
+        "scores = generator.normal(size=10_000_000)\n"
+        "scores += labels\n"
+        "types = np.array(['cut', 'mask', 'print', 'replay', 'wrap'])[generator.integers(0, 5, 10_000_000)]\n"
+        "started = time.process_time()\n"
+        "images = presentation_attack_metrics(scores, labels, types)['images']\n"
+        "print(images, time.process_time() - started, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    images, seconds, kilobytes = done.stdout.split()
+    assert int(images) == 10_000_000
+    assert float(seconds) < 10.0
+    assert int(kilobytes) * 1024 < 2e9

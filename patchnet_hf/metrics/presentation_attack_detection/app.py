@@ -49,11 +49,12 @@ def numbers(table: list[list[Any]], threshold: float, intervals: bool) -> tuple[
     except ValueError as error:
         return [], str(error)
     rows = []
+    ends = {f"{name}{end}" for name in results for end in ("_low", "_high")} if intervals else set()
     for name, value in results.items():
-        if name.removesuffix("_low").removesuffix("_high") != name:
+        if name in ends:
             continue
-        bounds = [results.get(f"{name}{end}") for end in ("_low", "_high")]
-        interval = "" if None in bounds else f"{bounds[0]:.4f} to {bounds[1]:.4f}"
+        has_interval = intervals and f"{name}_low" in results
+        interval = f"{results[name + '_low']:.4f} to {results[name + '_high']:.4f}" if has_interval else ""
         rows.append([name, str(value) if isinstance(value, int) else f"{value:.4f}", interval])
     return rows, ""
 

@@ -1,6 +1,7 @@
 """Presentation attack detection as a module of the `evaluate` library."""
 
 import difflib
+import inspect
 from typing import Any
 
 import datasets
@@ -9,7 +10,7 @@ import numpy as np
 import pandas
 
 from patchnet_hf.metrics import metric_intervals, presentation_attack_metrics
-from patchnet_hf.metrics.bootstrap import checked_resamples
+from patchnet_hf.metrics.bootstrap import checked_whole_number
 from patchnet_hf.metrics.columns import name_column, number_groups, objects_at
 from patchnet_hf.metrics.error_rates import check_rows, comparison_value
 from patchnet_hf.metrics.intervals import checked_confidence
@@ -27,7 +28,7 @@ _INPUTS = """
 Args:
     predictions: live log-odds, log(P(live) / P(attack)), one number per image.
     references: 1 = bona fide, 0 = attack.
-    attack_types: strings, the attack type of each image, ignored for bona fides. None: one type, "attack".
+    attack_types: strings, the attack type of each image, ignored for bona fides. None, for all: one type, "attack".
     groups: the person or video of each image, which the bootstrap draws as a whole; None where there is none.
     threshold: a probability in (0, 1); an image is accepted as live when its log-odds reach those of the threshold.
     threshold_log_odds: the threshold in log-odds, instead of threshold.
@@ -67,8 +68,6 @@ _OPTIONS = {
     "confidence": 0.95,
     "seed": 0,
 }
-
-
 _ENDS = ("low", "high")
 
 
@@ -83,7 +82,9 @@ What :meth:`compute` takes as options can be given here, too, or to `evaluate.lo
     )
 
     def __init__(self, *args, **kwargs):
-        options = {name: kwargs.pop(name) for name in _OPTIONS if name in kwargs and name != "seed"}
+        # The library takes any keyword, and so would take a misspelled option.
+        of_library = inspect.signature(evaluate.Metric.__init__).parameters
+        options = {name: kwargs.pop(name) for name in list(kwargs) if name not in of_library}
         if kwargs.get("seed") is not None:  # which the library takes, too
             options["seed"] = kwargs["seed"]
         self._options = _checked_options(_OPTIONS | options)
@@ -108,9 +109,13 @@ What :meth:`compute` takes as options can be given here, too, or to `evaluate.lo
             reference_urls=["https://www.iso.org/standard/79520.html"],
         )
 
-    def add(self, *, prediction=None, reference=None, attack_types=None, groups=None):
-        """Add one image; arguments as for :meth:`compute`, one value each."""
-        row = _columns([prediction], [reference], [attack_types], [groups])
+    def add(
+        self, *, prediction=None, reference=None, attack_types=None, groups=None, predictions=None, references=None
+    ):
+        """Add one image; arguments as for :meth:`compute`, one value each. The plurals are what `combine` gives."""
+        prediction = predictions if prediction is None else prediction
+        reference = references if reference is None else reference
+        row = self._checked_columns([prediction], [reference], [attack_types], [groups])
         predictions, references = row.pop("predictions"), row.pop("references")
         super().add(
             prediction=predictions[0], reference=references[0], **{name: column[0] for name, column in row.items()}
@@ -118,16 +123,31 @@ What :meth:`compute` takes as options can be given here, too, or to `evaluate.lo
 
     def add_batch(self, *, predictions=None, references=None, attack_types=None, groups=None):
         """Add some images; arguments as for :meth:`compute`."""
-        super().add_batch(**_columns(predictions, references, attack_types, groups))
+        super().add_batch(**self._checked_columns(predictions, references, attack_types, groups))
 
     def compute(self, *, predictions=None, references=None, attack_types=None, groups=None, **options):
         """Compute all numbers, of what is given here and what was added before."""
-        options = _checked_options(self._options | options)
+        fixed = self._options
+        if "threshold" in options:  # which those in log-odds would win against
+            fixed = fixed | {"threshold_log_odds": None}
+        options = _checked_options(fixed | options)
         if predictions is None and references is None and self.writer is None:
             raise ValueError("there is nothing to compute: give predictions and references, or add them before")
         return super().compute(
             predictions=predictions, references=references, attack_types=attack_types, groups=groups, **options
         )
+
+    def _checked_columns(self, predictions, references, attack_types, groups) -> dict[str, list]:
+        """:func:`_columns`, when their attacks have types as those added before have, or have none as those have."""
+        columns = _columns(predictions, references, attack_types, groups)
+        rows = zip(columns["references"], columns["attack_types"], strict=True)
+        typed = {name is not None for reference, name in rows if reference == 0}
+        if self.writer is not None:
+            typed |= self._typed
+        if len(typed) > 1:
+            raise ValueError("some attacks have attack_types and others have none; expected them for all or for none")
+        self._typed = typed
+        return columns
 
     def _compute(self, predictions, references, attack_types, groups, intervals, resamples, confidence, seed, **at):
         types = attack_types if any(name is not None for name in attack_types) else None
@@ -145,25 +165,33 @@ What :meth:`compute` takes as options can be given here, too, or to `evaluate.lo
         return results
 
 
-def _columns(predictions, references, attack_types, groups) -> dict[str, Any]:
+def _columns(predictions, references, attack_types, groups) -> dict[str, list]:
     """The rows of a batch as the features want them, checked before anything is stored."""
     if predictions is None or references is None:
         missing = "predictions" if predictions is None else "references"
         raise ValueError(f"{missing} are missing; expected one of the predictions and references for each image")
-    attack_types = None if _all_missing(attack_types) else attack_types
-    rows = check_rows(predictions, references, attack_types)
+    given_types = None if _all_missing(attack_types) else attack_types
+    rows = check_rows(predictions, references, given_types)
     size = rows.scores.size
+    if given_types is None:
+        number_groups(attack_types, size, "attack_types")
     number_groups(groups, size, "groups")
     every_row = np.arange(size)
-    types = np.full(size, None) if attack_types is None else objects_at(attack_types, every_row)
+    types = np.full(size, None) if given_types is None else objects_at(given_types, every_row)
     types[~rows.is_attack] = None
     names = [None] * size if groups is None else objects_at(groups, every_row).tolist()
     return {
         "predictions": rows.scores.tolist(),
         "references": (1 - rows.is_attack).tolist(),
         "attack_types": types.tolist(),
-        "groups": [None if name is None else str(name) for name in names],
+        "groups": [None if name is None else _group_name(name) for name in names],
     }
+
+
+def _group_name(name: Any) -> str:
+    """A string for each group: 3 and 3.0 are one, as pandas makes 3.0 of 3 in a batch where a number is missing."""
+    whole = isinstance(name, float | np.floating) and float(name).is_integer()
+    return str(int(name) if whole else name)
 
 
 def _all_missing(values: Any) -> bool:
@@ -180,5 +208,6 @@ def _checked_options(options: dict[str, Any]) -> dict[str, Any]:
     comparison_value(options["threshold"], options["threshold_log_odds"])
     if options["intervals"]:
         checked_confidence(options["confidence"])
-        checked_resamples(options["resamples"])
+        checked_whole_number(options["resamples"], "resamples", 1)
+        checked_whole_number(options["seed"], "seed", 0)
     return options
