@@ -40,9 +40,9 @@ def detection_counts_at(by_class: ScoresByClass, threshold_log_odds: float) -> D
     >>> detection_counts_at(split_by_class([2.0, -1.0, 0.5, -3.0, -4.0], [1, 1, 0, 0, 0]), 0.0)
     DetectionCounts(true_positives=2, false_positives=1, false_negatives=1, true_negatives=1)
     """
-    attacks, bona_fides = by_class.pooled_attacks, by_class.bona_fides
-    found, raised = int(np.sum(attacks < threshold_log_odds)), int(np.sum(bona_fides < threshold_log_odds))
-    return DetectionCounts(found, raised, attacks.size - found, bona_fides.size - raised)
+    found = sum(int(np.count_nonzero(scores < threshold_log_odds)) for scores in by_class.attacks.values())
+    raised = int(np.count_nonzero(by_class.bona_fides < threshold_log_odds))
+    return DetectionCounts(found, raised, by_class.attack_count - found, by_class.bona_fides.size - raised)
 
 
 def detection_rates_of(counts: DetectionCounts) -> DetectionRates:

@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import logit
 
+from .columns import in_memory, name_column, number_names
+
 DEFAULT_ATTACK_TYPE = "attack"
 
 
@@ -67,7 +69,46 @@ def split_by_class(scores: ArrayLike, labels: ArrayLike, attack_types: ArrayLike
     >>> split_by_class([2.0, -1.0, 0.5], [1, 0, 0], ["bonafide", "print", "mask"]).attacks
     {'mask': array([0.5]), 'print': array([-1.])}
     """
-    scores, labels = _checked_scores(scores), np.asarray(labels)
+    return check_rows(scores, labels, attack_types).by_class()
+
+
+class CheckedRows(NamedTuple):
+    """What a caller gave, checked, in the order given.
+
+    Attributes:
+        scores: float64 of shape `(N,)`.
+        is_attack: bool of shape `(N,)`.
+        types: the attack types in alphabetical order; every one has attacks.
+        numbers: int64 of shape `(A,)`, for each attack the index of its type; None when there is one type.
+    """
+
+    scores: np.ndarray
+    is_attack: np.ndarray
+    types: list[str]
+    numbers: np.ndarray | None
+
+    def by_class(self) -> ScoresByClass:
+        attacks = self.scores[self.is_attack]
+        if self.numbers is None:
+            by_type = dict.fromkeys(self.types, attacks)
+        else:
+            by_type = {name: attacks[self.numbers == index] for index, name in enumerate(self.types)}
+        return ScoresByClass(self.scores[~self.is_attack], by_type)
+
+    def type_numbers(self) -> np.ndarray:
+        """Int64 of shape `(N,)`: the index of each row's attack type, -1 for bona fides."""
+        numbers = np.full(self.scores.size, -1)
+        numbers[self.is_attack] = 0 if self.numbers is None else self.numbers
+        return numbers
+
+
+def check_rows(scores: ArrayLike, labels: ArrayLike, attack_types: ArrayLike | None = None) -> CheckedRows:
+    """The checks of :func:`split_by_class`, without sorting out.
+
+    >>> check_rows([2.0, -1.0, 0.5], [1, 0, 0], ["bonafide", "print", "mask"])[2:]
+    (['mask', 'print'], array([1, 0]))
+    """
+    scores, labels = _checked_scores(scores), np.asarray(in_memory(labels))
     if labels.shape != scores.shape:
         raise ValueError(f"labels have shape {labels.shape}, expected one per score: {scores.shape}")
     is_bona_fide, is_attack = labels == 1, labels == 0
@@ -76,12 +117,12 @@ def split_by_class(scores: ArrayLike, labels: ArrayLike, attack_types: ArrayLike
         unknown = labels[~known]
         examples = ", ".join(repr(label) for label in list(dict.fromkeys(unknown[:1000].tolist()))[:5])
         raise ValueError(f"labels must be 0 (attack) or 1 (bona fide); {unknown.size} are not, for example {examples}")
-    return ScoresByClass(scores[is_bona_fide], _split_by_type(scores, is_attack, attack_types))
+    return CheckedRows(scores, is_attack, *_numbered_types(is_attack, attack_types))
 
 
 def _checked_scores(scores: ArrayLike) -> np.ndarray:
     try:
-        given = np.asarray(scores)
+        given = np.asarray(in_memory(scores))
         if np.iscomplexobj(given):
             raise TypeError("complex")
         array = given.astype(np.float64, copy=False)
@@ -101,24 +142,28 @@ def _checked_scores(scores: ArrayLike) -> np.ndarray:
     return array
 
 
-def _split_by_type(scores: np.ndarray, is_attack: np.ndarray, attack_types: ArrayLike | None) -> dict[str, np.ndarray]:
-    attack_scores = scores[is_attack]
+def _numbered_types(is_attack: np.ndarray, attack_types: ArrayLike | None) -> tuple[list[str], np.ndarray | None]:
     if attack_types is None:
-        return {DEFAULT_ATTACK_TYPE: attack_scores} if attack_scores.size else {}
-    if not isinstance(attack_types, np.ndarray):
-        # As objects: otherwise numpy turns a missing value (None, NaN) among strings into the type "nan".
-        attack_types = np.asarray(attack_types, dtype=object)
-    if attack_types.shape != scores.shape:
-        raise ValueError(f"attack_types have shape {attack_types.shape}, expected one per score: {scores.shape}")
-    names = attack_types[is_attack].tolist()
-    wrong = [kind.__name__ for kind in set(map(type, names)) if not issubclass(kind, str)]
-    if wrong:
-        raise ValueError(f"attack_types of attacks must be strings, got also {', '.join(sorted(wrong))}")
-    distinct = sorted(set(names))
-    number = {name: index for index, name in enumerate(distinct)}
-    # Numbers compare far faster than strings, once per type over all attacks.
-    numbers = np.fromiter(map(number.__getitem__, names), dtype=np.int32, count=len(names))
-    return {str(name): attack_scores[numbers == index] for name, index in number.items()}
+        return [DEFAULT_ATTACK_TYPE] if is_attack.any() else [], None
+    attack_types = name_column(attack_types)
+    if attack_types.shape != is_attack.shape:
+        raise ValueError(f"attack_types have shape {attack_types.shape}, expected one per score: {is_attack.shape}")
+    of_attacks = attack_types[is_attack]
+    try:
+        numbers, names = number_names(of_attacks)
+        not_strings = {type(name) for name in names if not isinstance(name, str)}
+        missing = numbers < 0
+        if missing.any():
+            not_strings.add(type(of_attacks[int(np.argmax(missing))]))
+    except TypeError:  # such as a list, which can't be hashed
+        not_strings = {type(name) for name in of_attacks if not isinstance(name, str)}
+    if not_strings:
+        wrong = ", ".join(sorted(kind.__name__ for kind in not_strings))
+        raise ValueError(f"attack_types of attacks must be strings, got also {wrong}")
+    alphabetical = sorted(range(len(names)), key=names.__getitem__)
+    place = np.empty(len(names), dtype=np.int64)
+    place[alphabetical] = np.arange(len(names))
+    return [str(names[index]) for index in alphabetical], place[numbers]
 
 
 def log_odds(threshold: float) -> float:
@@ -168,11 +213,11 @@ def error_rates_at(by_class: ScoresByClass, threshold_log_odds: float) -> ErrorR
     ErrorRates(apcer_by_type={'mask': 1.0, 'print': 0.0}, apcer=1.0, apcer_pooled=0.5, bpcer=0.5, acer=0.75, \
 acer_pooled=0.5)
     """
-    accepted = {name: int(np.sum(scores >= threshold_log_odds)) for name, scores in by_class.attacks.items()}
+    accepted = {name: int(np.count_nonzero(scores >= threshold_log_odds)) for name, scores in by_class.attacks.items()}
     by_type = {name: accepted[name] / scores.size for name, scores in by_class.attacks.items()}
     worst = max(by_type.values(), default=float("nan"))
     pooled = _share(sum(accepted.values()), by_class.attack_count)
-    bpcer = _share(int(np.sum(by_class.bona_fides < threshold_log_odds)), by_class.bona_fides.size)
+    bpcer = _share(int(np.count_nonzero(by_class.bona_fides < threshold_log_odds)), by_class.bona_fides.size)
     return ErrorRates(by_type, worst, pooled, bpcer, (worst + bpcer) / 2, (pooled + bpcer) / 2)
 
 
@@ -329,8 +374,8 @@ def acer_pooled(
 ) -> float:
     """Average classification error rate over all attacks together: `(apcer_pooled + bpcer) / 2`.
 
-    With :func:`apcer_pooled` in the place of the APCER of ISO/IEC 30107-3:2023; the half total error rate (HTER) of
-    other papers is this number at a threshold chosen on another set. Arguments and errors as for
+    With :func:`apcer_pooled` in the place of the APCER of ISO/IEC 30107-3:2023; at a threshold chosen on another set
+    it is the half total error rate, :func:`hter`. Arguments and errors as for
     :func:`apcer_by_type`.
 
     Returns:
@@ -341,4 +386,31 @@ def acer_pooled(
     """
     by_class = split_by_class(scores, labels)
     warn_if_absent(by_class, "acer_pooled is NaN")
+    return error_rates_at(by_class, comparison_value(threshold, threshold_log_odds)).acer_pooled
+
+
+def hter(
+    scores: ArrayLike, labels: ArrayLike, threshold: float | None = None, *, threshold_log_odds: float | None = None
+) -> float:
+    """Half total error rate: `(apcer_pooled + bpcer) / 2` at a threshold that was chosen on **another** set.
+
+    Bengio and Mariethoz, Odyssey 2004, where both rates are taken at the threshold that the development set gave; the
+    usual number of cross-dataset protocols. The value is that of :func:`acer_pooled`; the name says where the
+    threshold comes from, so there is no default for it: take it from
+    :func:`~patchnet_hf.metrics.threshold_at` of the development set. Arguments and errors as for
+    :func:`apcer_by_type`.
+
+    Returns:
+        A share in [0, 1]; NaN with a warning without attacks or without bona fides.
+
+    Raises:
+        ValueError: also when neither threshold is given.
+
+    >>> hter([3.0, -1.0, 1.0, -1.0, -2.0, -3.0], [1, 1, 0, 0, 0, 0], threshold_log_odds=1.5)
+    0.25
+    """
+    if threshold is None and threshold_log_odds is None:
+        raise ValueError("hter needs a threshold that was chosen on another set: give threshold or threshold_log_odds")
+    by_class = split_by_class(scores, labels)
+    warn_if_absent(by_class, "hter is NaN")
     return error_rates_at(by_class, comparison_value(threshold, threshold_log_odds)).acer_pooled

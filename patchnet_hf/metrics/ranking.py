@@ -8,6 +8,7 @@ Equal scores share one threshold, so no result depends on the order of the image
 """
 
 import warnings
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -65,16 +66,16 @@ def count_over_thresholds(by_class: ScoresByClass) -> ThresholdCounts:
     >>> counts.scores, counts.accepted_attacks, counts.rejected_bona_fides
     (array([0., 1., 2.]), array([2, 1, 0, 0]), array([0, 0, 1, 2]))
     """
-    scores = np.concatenate([by_class.bona_fides, by_class.pooled_attacks])
-    order = np.argsort(scores)
-    scores = scores[order]
+    bona_fides, attacks = np.sort(by_class.bona_fides), by_class.pooled_attacks
+    attacks.sort()
+    scores = np.concatenate([bona_fides, attacks])
+    scores.sort(kind="stable")  # which merges the two sorted runs
     # Compared, not subtracted: the difference of two equal infinities is NaN.
-    first_of_its_value = np.flatnonzero(np.concatenate([scores[:1] == scores[:1], scores[1:] != scores[:-1]]))
-    rejected = np.append(first_of_its_value, scores.size)
-    bona_fides_below = np.concatenate([[0], np.cumsum(order < by_class.bona_fides.size)])
-    rejected_bona_fides = bona_fides_below[rejected]
-    accepted_attacks = by_class.attack_count - (rejected - rejected_bona_fides)
-    return ThresholdCounts(scores[first_of_its_value], accepted_attacks, rejected_bona_fides)
+    scores = scores[np.concatenate([scores[:1] == scores[:1], scores[1:] != scores[:-1]])]
+    rejected_bona_fides = np.append(np.searchsorted(bona_fides, scores), bona_fides.size)
+    accepted_attacks = np.append(np.searchsorted(attacks, scores), attacks.size)
+    np.subtract(attacks.size, accepted_attacks, out=accepted_attacks)
+    return ThresholdCounts(scores, accepted_attacks, rejected_bona_fides)
 
 
 def det_curve(scores: ArrayLike, labels: ArrayLike, attack_types: ArrayLike | None = None) -> DetCurve:
@@ -147,11 +148,10 @@ def auc_from_counts(counts: ThresholdCounts) -> float:
     pairs = counts.attacks * counts.bona_fides
     if not pairs:
         return float("nan")
-    attacks_at = -np.diff(counts.accepted_attacks)
-    accepted_bona_fides = counts.bona_fides - counts.rejected_bona_fides
+    attacks_at = counts.accepted_attacks[:-1] - counts.accepted_attacks[1:]
+    rejected_twice = counts.rejected_bona_fides[:-1] + counts.rejected_bona_fides[1:]
     # Twice the statistic: in integers, hence exact up to 3e9 images.
-    doubled = int(np.sum(attacks_at * (accepted_bona_fides[:-1] + accepted_bona_fides[1:])))
-    return doubled / (2 * pairs)
+    return (2 * pairs - int(attacks_at @ rejected_twice)) / (2 * pairs)
 
 
 def eer(scores: ArrayLike, labels: ArrayLike) -> float:
@@ -217,7 +217,7 @@ def eer_threshold_log_odds(scores: ArrayLike, labels: ArrayLike) -> float:
     """
     by_class = split_by_class(scores, labels)
     warn_if_absent(by_class, "eer_threshold_log_odds is NaN")
-    return _middle(*eer_interval(count_over_thresholds(by_class)))
+    return middle_of_interval(*eer_interval(count_over_thresholds(by_class)))
 
 
 def eer_threshold(scores: ArrayLike, labels: ArrayLike) -> float:
@@ -237,12 +237,14 @@ def eer_threshold(scores: ArrayLike, labels: ArrayLike) -> float:
     """
     by_class = split_by_class(scores, labels)
     warn_if_absent(by_class, "eer_threshold is NaN")
-    return eer_threshold_from_interval(*eer_interval(count_over_thresholds(by_class)), stacklevel=3)
+    return probability_in_interval(*eer_interval(count_over_thresholds(by_class)), "eer_threshold", stacklevel=3)
 
 
 def _apcer_minus_bpcer(counts: ThresholdCounts) -> np.ndarray:
     """Int64 of shape `(K + 1,)`: `apcer_pooled - bpcer`, times attacks and bona fides, strictly falling."""
-    return counts.accepted_attacks * counts.bona_fides - counts.rejected_bona_fides * counts.attacks
+    gap = counts.accepted_attacks * counts.bona_fides
+    gap -= counts.rejected_bona_fides * counts.attacks
+    return gap
 
 
 def eer_interval(counts: ThresholdCounts) -> tuple[float, float]:
@@ -252,13 +254,20 @@ def eer_interval(counts: ThresholdCounts) -> tuple[float, float]:
     """
     if not counts.attacks * counts.bona_fides:
         return float("nan"), float("nan")
-    distance = np.abs(_apcer_minus_bpcer(counts)[:-1])
+    distance = _apcer_minus_bpcer(counts)[:-1]
+    np.abs(distance, out=distance)
     index = int(np.flatnonzero(distance == distance.min())[-1])
     return float(counts.scores[index - 1]) if index else float("-inf"), float(counts.scores[index])
 
 
-def _middle(low: float, high: float) -> float:
-    """A value in `(low, high]`, away from both ends where there is room."""
+def middle_of_interval(low: float, high: float) -> float:
+    """The threshold in `(low, high]` (log-odds) that is away from both ends where there is room.
+
+    The middle; next to an infinite end one unit from the other; NaN when an end is NaN.
+
+    >>> middle_of_interval(1.0, 2.0), middle_of_interval(float("-inf"), 3.0)
+    (1.5, 2.0)
+    """
     if np.isinf(low) and np.isinf(high):
         # low = high = -inf is a set of nothing but -inf scores.
         return 0.0 if low < high else high
@@ -268,12 +277,23 @@ def _middle(low: float, high: float) -> float:
     return middle if low < middle <= high else high
 
 
-def eer_threshold_from_interval(low: float, high: float, stacklevel: int = 2) -> float:
+def probability_in_interval(low: float, high: float, name: str = "threshold", *, stacklevel: int = 2) -> float:
     """The probability nearest to the middle of `(low, high]` (log-odds) whose log-odds are in that interval.
 
-    Warns (RuntimeWarning) when float64 has none, and returns the nearest probability in (0, 1) all the same.
+    Args:
+        low: log-odds, excluded.
+        high: log-odds, included.
+        name: what the warning calls the result.
+        stacklevel: of the warning.
+
+    Returns:
+        A probability in (0, 1), NaN when an end is NaN. Where float64 has none in the interval, the nearest in (0, 1)
+        all the same, with a RuntimeWarning.
+
+    >>> probability_in_interval(-1.0, 1.0)
+    0.5
     """
-    middle = _middle(low, high)
+    middle = middle_of_interval(low, high)
     if np.isnan(middle):
         return middle
     nearest = min(max(float(expit(middle)), _LOWEST_PROBABILITY), _HIGHEST_PROBABILITY)
@@ -282,8 +302,8 @@ def eer_threshold_from_interval(low: float, high: float, stacklevel: int = 2) ->
         if 0.0 < candidate < 1.0 and low < float(logit(candidate)) <= high:
             return candidate
     warnings.warn(
-        f"no float64 probability in (0, 1) has log-odds in ({low!r}, {high!r}]: the eer_threshold {nearest!r} does "
-        "not reproduce the operating point of the EER; use eer_threshold_log_odds, or calibrate the scores",
+        f"no float64 probability in (0, 1) has log-odds in ({low!r}, {high!r}]: the {name} {nearest!r} does not "
+        f"reproduce the operating point; use {name}_log_odds, or calibrate the scores",
         RuntimeWarning,
         stacklevel=stacklevel,
     )
@@ -321,17 +341,53 @@ def bpcer_at_apcer(
 
 def bpcer_at_apcer_of(by_class: ScoresByClass, percent: float) -> float:
     """:func:`bpcer_at_apcer` of checked scores; NaN without a warning when a class is absent."""
-    if not 0.0 <= percent <= 100.0:
-        raise ValueError(f"percent must be a number from 0 to 100, got {percent!r}")
+    return bpcers_at_apcers(by_class, [percent])[0]
+
+
+def bpcers_at_apcers(by_class: ScoresByClass, percents: Sequence[float]) -> list[float]:
+    """:func:`bpcer_at_apcer_of` for several percentages, with one pass over the attacks."""
+    for percent in percents:
+        if not 0.0 <= percent <= 100.0:
+            raise ValueError(f"percent must be a number from 0 to 100, got {percent!r}")
     if not by_class.bona_fides.size or not by_class.attacks:
-        return float("nan")
-    # A type may have `allowed` attacks accepted, so its next highest must be rejected: the threshold lies above it.
-    # BPCER grows with the threshold, so the lowest one is just above the highest of those over all types.
-    rejected = np.zeros(by_class.bona_fides.size, dtype=bool)
+        return [float("nan")] * len(percents)
+    # BPCER grows with the threshold, so the best is just above the highest attack that must be rejected.
+    rejected = (
+        0 if highest is None else int(np.count_nonzero(by_class.bona_fides <= highest))
+        for highest in highest_rejected_attacks(by_class, [percent / 100.0 for percent in percents])
+    )
+    return [count / by_class.bona_fides.size for count in rejected]
+
+
+def errors_allowed(total: int, share: float) -> int:
+    """How many of `total` are at most `share` of them.
+
+    >>> errors_allowed(3000, 0.023), errors_allowed(10, 0.05)
+    (69, 0)
+    """
+    # The slack keeps a product such as 3000 * 2.3 / 100, in float64 just under 69, from losing one.
+    return min(total, int(np.floor(total * share * (1.0 + 1e-12))))
+
+
+def highest_rejected_attacks(by_class: ScoresByClass, shares: Sequence[float]) -> list[float | None]:
+    """For each share: the highest attack score that must be rejected so that no type's APCER exceeds it.
+
+    Every threshold above it, and only those, keeps to the share. None: all attacks may be accepted.
+
+    >>> by_class = split_by_class([3.0, 1.0, 2.0, 0.0], [0, 0, 0, 0], ["mask", "mask", "print", "print"])
+    >>> highest_rejected_attacks(by_class, [0.0, 0.5, 1.0])
+    [3.0, 1.0, None]
+    """
+    highest: list[float | None] = [None] * len(shares)
     for attacks in by_class.attacks.values():
-        # The slack keeps a product such as 3000 * 2.3 / 100, in float64 just under 69, from losing an attack.
-        allowed = int(np.floor(attacks.size * percent / 100.0 * (1.0 + 1e-12)))
-        if allowed < attacks.size:
-            position = attacks.size - 1 - allowed
-            rejected |= by_class.bona_fides <= np.partition(attacks, position)[position]
-    return int(np.sum(rejected)) / by_class.bona_fides.size
+        # A type may have so many attacks accepted; its next highest must be rejected.
+        positions = [attacks.size - 1 - errors_allowed(attacks.size, share) for share in shares]
+        wanted = sorted({position for position in positions if position >= 0})
+        if not wanted:
+            continue
+        in_place = np.partition(attacks, wanted)
+        for index, position in enumerate(positions):
+            if position >= 0:
+                score, so_far = float(in_place[position]), highest[index]
+                highest[index] = score if so_far is None else max(so_far, score)
+    return highest

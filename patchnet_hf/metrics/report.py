@@ -4,23 +4,31 @@ import re
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.special import expit
 
+from .bootstrap import bootstrap_of
 from .detection import detection_counts_at, detection_rates_of
-from .error_rates import ScoresByClass, error_rates_at, log_odds, split_by_class, warn_if_absent
+from .error_rates import ScoresByClass, check_rows, comparison_value, error_rates_at, split_by_class, warn_if_absent
+from .intervals import wilson_interval
 from .ranking import (
     auc_from_counts,
-    bpcer_at_apcer_of,
+    bpcers_at_apcers,
     count_over_thresholds,
     eer_from_counts,
     eer_interval,
-    eer_threshold_from_interval,
+    probability_in_interval,
 )
 
 BPCER_AT_APCER_PERCENTS = (1, 5, 10)
 
 
 def presentation_attack_metrics(
-    scores: ArrayLike, labels: ArrayLike, attack_types: ArrayLike | None = None, threshold: float = 0.5
+    scores: ArrayLike,
+    labels: ArrayLike,
+    attack_types: ArrayLike | None = None,
+    threshold: float = 0.5,
+    *,
+    threshold_log_odds: float | None = None,
 ) -> dict[str, float]:
     """Everything this package measures on one set, at one threshold and over all thresholds (ISO/IEC 30107-3:2023).
 
@@ -33,7 +41,7 @@ def presentation_attack_metrics(
     | `eer_threshold` | the threshold of the EER **on this set**: for choosing on a development set |
     | `bpcer_at_apcer_1`, `_5`, `_10` | lowest BPCER with the worst type's APCER within 1, 5, 10 percent |
     | `log_loss` | mean negative log-likelihood of the labels, in nats (:func:`log_loss`) |
-    | `threshold` | as given |
+    | `threshold` | as given; of `threshold_log_odds` the probability, which may round to 0 or 1 |
     | `images`, `bona_fides`, `attacks` | counts |
 
     Args:
@@ -41,6 +49,7 @@ def presentation_attack_metrics(
         labels: shape `(N,)`, 1 = bona fide, 0 = attack.
         attack_types: strings of shape `(N,)`, ignored for bona fides; None: one type, `"attack"`.
         threshold: a probability in (0, 1).
+        threshold_log_odds: the threshold in log-odds, instead of `threshold`.
 
     Returns:
         Python floats, and integers for the counts, ready for JSON. Rates are shares in [0, 1]. What needs an absent
@@ -60,10 +69,14 @@ def presentation_attack_metrics(
     """
     by_class = split_by_class(scores, labels, attack_types)
     keys = _type_keys(by_class)
-    rates = error_rates_at(by_class, log_odds(threshold))
-    detection = detection_rates_of(detection_counts_at(by_class, log_odds(threshold)))
+    compared = comparison_value(threshold, threshold_log_odds)
+    rates = error_rates_at(by_class, compared)
+    detection = detection_rates_of(detection_counts_at(by_class, compared))
     warn_if_absent(by_class, "every number that needs them is NaN")
     counts = count_over_thresholds(by_class)
+    eer, auc, (low, high) = eer_from_counts(counts), auc_from_counts(counts), eer_interval(counts)
+    del counts  # as large as three columns of scores
+    bpcers = bpcers_at_apcers(by_class, BPCER_AT_APCER_PERCENTS)
     return {
         "apcer": rates.apcer,
         "apcer_pooled": rates.apcer_pooled,
@@ -72,15 +85,96 @@ def presentation_attack_metrics(
         "acer": rates.acer,
         "acer_pooled": rates.acer_pooled,
         **detection._asdict(),
-        "eer": eer_from_counts(counts),
-        "eer_threshold": eer_threshold_from_interval(*eer_interval(counts), stacklevel=3),
-        "auc": auc_from_counts(counts),
-        **{f"bpcer_at_apcer_{percent}": bpcer_at_apcer_of(by_class, percent) for percent in BPCER_AT_APCER_PERCENTS},
-        "threshold": float(threshold),
+        "eer": eer,
+        "eer_threshold": probability_in_interval(low, high, "eer_threshold", stacklevel=3),
+        "auc": auc,
+        **{f"bpcer_at_apcer_{percent}": bpcer for percent, bpcer in zip(BPCER_AT_APCER_PERCENTS, bpcers, strict=True)},
+        "threshold": float(threshold) if threshold_log_odds is None else float(expit(compared)),
         "log_loss": _log_loss(by_class),
         "images": by_class.bona_fides.size + by_class.attack_count,
         "bona_fides": by_class.bona_fides.size,
         "attacks": by_class.attack_count,
+    }
+
+
+def metric_intervals(
+    scores: ArrayLike,
+    labels: ArrayLike,
+    attack_types: ArrayLike | None = None,
+    groups: ArrayLike | None = None,
+    threshold: float = 0.5,
+    *,
+    threshold_log_odds: float | None = None,
+    resamples: int = 1000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> dict[str, tuple[float, float]]:
+    """Confidence intervals of the numbers of :func:`presentation_attack_metrics` that have one, under the same keys.
+
+    | key | interval |
+    |---|---|
+    | `bpcer`, `apcer_pooled`, `apcer_type_<type>`, `precision`, `recall`, `specificity` | of Wilson, over images |
+    | `apcer` | of Wilson, of the worst type; of several equally bad ones that with the highest upper end |
+    | `acer`, `acer_pooled`, `eer`, `auc` | bootstrap over `groups` |
+
+    Wilson's interval (:func:`~patchnet_hf.metrics.wilson_interval`) takes images to be independent: it is for one
+    image, or one clip, of each presentation. Where frames of a clip or captures of a person repeat, score clips
+    (:func:`~patchnet_hf.metrics.clip_scores`), or take the rates of
+    :func:`~patchnet_hf.metrics.bootstrap_intervals`, which are over groups. That of `apcer` doesn't know that the type
+    was picked for being the worst.
+
+    Args:
+        scores: shape `(N,)`, live log-odds.
+        labels: shape `(N,)`, 1 = bona fide, 0 = attack.
+        attack_types: strings of shape `(N,)`, ignored for bona fides; None: one type, `"attack"`.
+        groups: shape `(N,)`, the person or video of each image, None for an image that is a group of its own; None:
+            all are, which is too narrow where images of a person or video repeat.
+        threshold: a probability in (0, 1).
+        threshold_log_odds: the threshold in log-odds, instead of `threshold`.
+        resamples: of the bootstrap.
+        confidence: in (0, 1).
+        seed: of the bootstrap.
+
+    Returns:
+        `(low, high)`, shares in [0, 1]; NaN where the number is undefined, and for the bootstrap with too few groups,
+        with one warning.
+
+    Raises:
+        ValueError: an argument has the wrong shape, length or range.
+
+    >>> scores, labels = [4.0, 2.0, -1.0, 0.5, -2.0, -3.0], [1, 1, 1, 0, 0, 0]
+    >>> intervals = metric_intervals(scores, labels, ["", "", "", "print", "print", "mask"])
+    >>> [round(bound, 3) for bound in intervals["apcer_type_mask"]]
+    [0.0, 0.793]
+    """
+    rows = check_rows(scores, labels, attack_types)
+    by_class = rows.by_class()
+    keys = _type_keys(by_class)
+    compared = comparison_value(threshold, threshold_log_odds)
+    undefined = (float("nan"), float("nan"))
+
+    by_type = {}
+    worst, worst_interval = (-1.0, -1.0), undefined
+    for name, attacks in by_class.attacks.items():
+        accepted = int(np.count_nonzero(attacks >= compared))
+        by_type[keys[name]] = interval = wilson_interval(accepted, attacks.size, confidence)
+        if (accepted / attacks.size, interval[1]) > worst:
+            worst, worst_interval = (accepted / attacks.size, interval[1]), interval
+    found, raised, missed, passed = detection_counts_at(by_class, compared)
+    both = by_class.bona_fides.size and by_class.attack_count
+    over_groups = bootstrap_of(rows, groups, compared, resamples, confidence, seed, stacklevel=3)
+    return {
+        "apcer": worst_interval,
+        "apcer_pooled": wilson_interval(missed, found + missed, confidence),
+        **by_type,
+        "bpcer": wilson_interval(raised, raised + passed, confidence),
+        "acer": over_groups["acer"],
+        "acer_pooled": over_groups["acer_pooled"],
+        "precision": wilson_interval(found, found + raised, confidence) if both else undefined,
+        "recall": wilson_interval(found, found + missed, confidence),
+        "specificity": wilson_interval(passed, raised + passed, confidence),
+        "eer": over_groups["eer"],
+        "auc": over_groups["auc"],
     }
 
 
