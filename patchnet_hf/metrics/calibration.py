@@ -42,6 +42,9 @@ class PlattCalibration(NamedTuple):
         return (np.asarray(scores, dtype=np.float64) - self.bias) / self.scale
 
 
+UNCALIBRATED = PlattCalibration(1.0, 0.0)
+
+
 class ReliabilityCurve(NamedTuple):
     """How often captures are live, by what the model says; K is the number of bins.
 
