@@ -23,6 +23,9 @@ def main() -> int:
     parser.add_argument(
         "--model", required=True, help="a trained model: a folder, an exported .onnx file, or an id of the Hub"
     )
+    parser.add_argument(
+        "--references", metavar="FILE", help="score by similarity to known captures of the device (scripts/enroll.py)"
+    )
     parser.add_argument("--json", metavar="FILE", help="also write the scores as JSON")
     parser.add_argument("--picture", metavar="FILE", help="also draw the patches with their scores (.png, .pdf, .svg)")
     parser.add_argument("--batch-size", type=int, default=8, help="images in one pass (default: 8)")
@@ -32,6 +35,7 @@ def main() -> int:
     from tqdm import tqdm
 
     from patchnet_hf.inference.pictures import draw_patch_scores
+    from patchnet_hf.inference.references import with_references
     from patchnet_hf.inference.scorers import load_scorer
     from patchnet_hf.inference.scoring import score_files
     from patchnet_hf.text_table import text_table
@@ -42,7 +46,7 @@ def main() -> int:
             raise InputError(f"the folder of {output} doesn't exist")
     if arguments.picture and Path(arguments.picture).suffix not in PICTURE_FORMATS:
         raise InputError(f"{arguments.picture} ends in none of {', '.join(PICTURE_FORMATS)}")
-    scorer = load_scorer(arguments.model)
+    scorer = with_references(load_scorer(arguments.model), arguments.references)
     scores, drawn = [], []
     scored = score_files(scorer, arguments.images, arguments.batch_size)
     for score in tqdm(scored, total=len(arguments.images), desc="scoring", unit="image", leave=False):

@@ -9,10 +9,10 @@ from datasets import Dataset
 from torch.utils.data import DataLoader
 
 from ..data.views import EvaluationViews
-from ..errors import InputError
+from ..errors import InputError, did_you_mean
 from ..inference.references import References, ReferenceScorer, patch_type_directions, projected, similarity
 from ..inference.scorers import TorchScorer, calibration_of
-from ..metrics import acer, auc, eer
+from ..metrics import acer, auc, eer, log_odds
 from ..metrics.operating_point import Criterion, threshold_at
 from .calibration import fit_settings
 from .scored_set import ScoredSet
@@ -74,34 +74,47 @@ class Trial:
     captures: np.ndarray
 
 
-def draw_rows(
-    dataset: Dataset, name: str, device: str | None, count: int, attack_count: int, seed: int = 0
-) -> tuple[list[int], str]:
+def device_names(dataset: Dataset) -> np.ndarray:
+    """The device of each capture; those without one are taken as of one device."""
+    return np.asarray([device or NO_DEVICE for device in dataset["device"][:]])
+
+
+def chosen_device_name(name: str, dataset: Dataset, device: str | None) -> str:
     """
-    Positions of randomly chosen references of a device, live ones first, and the device.
+    The device of a dataset that is meant.
+
+    Args:
+        name: of the dataset, for messages.
+        dataset: Arrow dataset by the data contract.
+        device: one of its column `device`; `None` where there is but one.
+
+    Raises:
+        InputError: the device isn't there, or there are several and none is named.
+    """
+    known = sorted(set(device_names(dataset).tolist()))
+    if device is None and len(known) > 1:
+        raise InputError(f"{name} has captures of {', '.join(known)}; --device says which to enrol")
+    if device is not None and device not in known:
+        hint = did_you_mean(device, known)
+        raise InputError(f"{name} has no captures of device {device!r} but of {', '.join(known)}{hint}")
+    return known[0] if device is None else device
+
+
+def draw_rows(dataset: Dataset, name: str, count: int, attack_count: int, seed: int = 0) -> list[int]:
+    """
+    Positions of randomly chosen references among the captures of one device, live ones first.
 
     Args:
         dataset: Arrow dataset by the data contract.
         name: of the dataset, for messages.
-        device: one of its column `device`; `None` where there is but one.
         count, attack_count: how many live captures and attacks.
         seed: of the choice.
 
     Raises:
-        InputError: the device isn't there, or has too few captures.
+        InputError: there are too few captures.
     """
-    devices = np.asarray([value or NO_DEVICE for value in dataset["device"][:]])
-    known = sorted(set(devices.tolist()))
-    if device is None:
-        if len(known) > 1:
-            raise InputError(f"{name} has captures of {', '.join(known)}; --device says which to enrol")
-        device = known[0]
-    if device not in known:
-        raise InputError(f"{name} has no captures of device {device!r} but of {', '.join(known)}")
-    labels = np.asarray(dataset["label"][:])
-    random = np.random.default_rng(seed)
-    rows = _choose(np.flatnonzero(devices == device), labels, count, attack_count, random, f"{device} in {name}")
-    return rows.tolist(), device
+    rows, labels = np.arange(len(dataset)), np.asarray(dataset["label"][:])
+    return _choose(rows, labels, count, attack_count, np.random.default_rng(seed), name).tolist()
 
 
 def embed_dataset(
@@ -137,7 +150,7 @@ def embed_dataset(
         views.labels,
         np.asarray(views.attack_types),
         np.asarray(persons),
-        np.asarray([device or NO_DEVICE for device in dataset["device"][:]]),
+        device_names(dataset),
     )
 
 
@@ -243,13 +256,13 @@ def try_references(
         InputError: there are too few captures.
     """
     own, config = calibration_of(scorer), scorer.config
-    limit = own.uncalibrate(np.log(config.decision_threshold / (1 - config.decision_threshold)))
+    limit = own.uncalibrate(log_odds(config.decision_threshold))
     limit_with = limit
     if development is not None:
         limit = threshold_at(development.scores, development.labels, development.attack_types, criterion)
         with_references = ReferenceScorer(scorer, references)
-        probability = with_references.config.decision_threshold
-        limit_with = calibration_of(with_references).uncalibrate(np.log(probability / (1 - probability)))
+        threshold = log_odds(with_references.config.decision_threshold)
+        limit_with = calibration_of(with_references).uncalibrate(threshold)
     counts = references.live_count, references.attack_count
     before, after, sizes = [], [], []
     for (draw,) in draws(captures, references.weight * config.scale, *counts, number, seed):
@@ -262,13 +275,6 @@ def try_references(
             numbers.append({"acer": error, "eer": eer(scores, labels), "auc": auc(scores, labels)})
         sizes.append(len(draw.rest))
     return Trial(_columns(before), _columns(after), np.asarray(sizes))
-
-
-def of_device(captures: EmbeddedSet, device: str) -> EmbeddedSet:
-    """The captures of one device."""
-    rows = captures.devices == device
-    names = ("scores", "points", "labels", "attack_types", "persons", "devices")
-    return replace(captures, **{name: getattr(captures, name)[rows] for name in names})
 
 
 def _choose(

@@ -6,15 +6,25 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from datasets import Dataset
 
 from ..data.loading import load_split
-from ..data.views import EvaluationViews
+from ..data.views import EvaluationViews, encoded_images
 from ..errors import InputError
 from ..inference.references import References, enroll, read_views, weights_fingerprint
 from ..inference.scorers import Scorer, load_scorer
 from ..metrics.operating_point import Criterion
 from ..text_table import text_table
-from .enrollment import Trial, develop, draw_rows, embed_dataset, of_device, try_references
+from .enrollment import (
+    EmbeddedSet,
+    Trial,
+    chosen_device_name,
+    develop,
+    device_names,
+    draw_rows,
+    embed_dataset,
+    try_references,
+)
 
 
 @dataclass(frozen=True)
@@ -70,31 +80,31 @@ def enroll_device(
     files = [*live, *attack]
     if twice := sorted({file for file in files if files.count(file) > 1}):
         raise InputError(f"{twice[0]} is given twice; references are compared with one another")
-    path = reference_file(model, device, output, overwrite)
     development = None if threshold_on is None else load_split(threshold_on)
     drawn = None if dataset is None else load_split(dataset)
+    if drawn is not None:
+        device = chosen_device_name(*drawn, device)
+    path = reference_file(model, device, output, overwrite)
     scorer = load_scorer(model, revision)
     weights_fingerprint(scorer)
+
+    def embedded(name: str, captures: Dataset) -> EmbeddedSet:
+        return embed_dataset(scorer, captures, name, batch_size, lambda batches: progress(name, batches))
+
     if drawn is None:
         labels = [1] * len(live) + [0] * len(attack)
         references = enroll(scorer, read_views(scorer, files), labels, files, device)
     else:
         name, captures = drawn
-        rows, device = draw_rows(captures, name, device, count, attack_count, seed)
-        references = _enroll_rows(scorer, captures, rows, device)
-        path = reference_file(model, device, output, overwrite)
+        captures = captures.select(np.flatnonzero(device_names(captures) == device))
+        references = _enroll_rows(scorer, captures, draw_rows(captures, name, count, attack_count, seed), device)
     seen = None
     if development is not None:
-        name, captures = development
-        seen = embed_dataset(scorer, captures, name, batch_size, lambda batches: progress(development[0], batches))
+        seen = embedded(*development)
         references = develop(references, seen, scorer.config.scale, chosen)
     trial = None
     if trials:
-        name, captures = drawn
-        rows = np.flatnonzero(np.asarray(captures["device"][:]) == device)
-        captures = captures.select(rows) if len(rows) else captures
-        unseen = embed_dataset(scorer, captures, name, batch_size, lambda batches: progress(drawn[0], batches))
-        trial = try_references(scorer, references, of_device(unseen, device), chosen, seen, trials, seed)
+        trial = try_references(scorer, references, embedded(name, captures), chosen, seen, trials, seed)
     references.save(path)
     at = "the model's own threshold" if seen is None else f"thresholds chosen on {seen.name} ({chosen})"
     return Enrolled(references, path, trial, at)
@@ -145,12 +155,12 @@ def trial_table(enrolled: Enrolled) -> str:
     )
 
 
-def _enroll_rows(scorer: Scorer, captures, rows: list[int], device: str) -> References:
-    chosen = captures.select(rows)
-    views = EvaluationViews(chosen, scorer.processor)
+def _enroll_rows(scorer: Scorer, dataset: Dataset, rows: list[int], device: str) -> References:
+    captures = dataset.select(rows)
+    views = EvaluationViews(captures, scorer.processor)
     try:
         pixels = [views[index]["pixel_values"] for index in range(len(views))]
     except (OSError, ValueError) as error:
         raise InputError(f"a chosen capture can't be decoded: {error}") from error
-    files = [image["path"] or "" for image in views._rows.select_columns("image")["image"]]
-    return enroll(scorer, pixels, views.labels, files, device)
+    names = [image["path"] or "" for image in encoded_images(captures, ["image"])["image"][:]]
+    return enroll(scorer, pixels, views.labels, names, device)
