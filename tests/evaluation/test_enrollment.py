@@ -237,6 +237,8 @@ def test_the_command_lines(folder, data, project, tmp_path):
     written = [entry["live_log_odds"] for entry in json.loads((tmp_path / "scores.json").read_text())]
     np.testing.assert_allclose(written, expected.score(views).log_odds, atol=1e-4)
     wrong = run("predict.py", "--references", str(model / "model.safetensors"), *files)
-    assert wrong.returncode == 2 and wrong.stderr.count("\n") == 1 and "holds no references" in wrong.stderr
+    # transformers 5 draws a bar over the loading of the weights before it.
+    assert wrong.returncode == 2 and "Traceback" not in wrong.stderr
+    assert "holds no references" in wrong.stderr.splitlines()[-1]
     wrong = run("enroll.py", "--attack", files[2])
     assert wrong.returncode == 2 and wrong.stderr.count("\n") == 1 and "no live references" in wrong.stderr
