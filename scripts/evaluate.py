@@ -32,6 +32,9 @@ def main() -> int:
         "--model", required=True, help="a trained model: a folder, an exported .onnx file, or an id of the Hub"
     )
     parser.add_argument(
+        "--references", metavar="FILE", help="score by similarity to known captures of the device (scripts/enroll.py)"
+    )
+    parser.add_argument(
         "--dataset",
         nargs="+",
         required=True,
@@ -87,6 +90,7 @@ def main() -> int:
     from patchnet_hf.evaluation.sets import load_evaluation_data
     from patchnet_hf.evaluation.settings import EvaluationSettings
     from patchnet_hf.evaluation.tables import evaluation_text
+    from patchnet_hf.inference.references import with_references
     from patchnet_hf.inference.scorers import load_scorer
 
     settings = EvaluationSettings(
@@ -103,7 +107,7 @@ def main() -> int:
     )
     check_output(arguments.output, arguments.overwrite)
     data = load_evaluation_data(arguments.dataset, settings)
-    scorer = load_scorer(arguments.model, arguments.revision, arguments.device)
+    scorer = with_references(load_scorer(arguments.model, arguments.revision, arguments.device), arguments.references)
 
     def progress(batches, name):
         return tqdm(batches, desc=f"scoring {name}", unit="batch", leave=False, disable=None)

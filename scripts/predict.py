@@ -37,6 +37,9 @@ def main() -> int:
     parser.add_argument(
         "--device", choices=("auto", "cpu", "cuda"), default="auto", help="what computes (default: auto)"
     )
+    parser.add_argument(
+        "--references", metavar="FILE", help="score by similarity to known captures of the device (scripts/enroll.py)"
+    )
     parser.add_argument("--batch-size", type=int, default=8, help="images in one pass (default: 8)")
     reading = parser.add_argument_group("what is read")
     reading.add_argument("--camera", type=int, metavar="N", help="also take frames of this camera; the first is 0")
@@ -83,6 +86,7 @@ def main() -> int:
     from patchnet_hf.inference.liveness_map import LivenessMapper
     from patchnet_hf.inference.overlays import Overlays
     from patchnet_hf.inference.pictures import draw_patch_scores
+    from patchnet_hf.inference.references import with_references
     from patchnet_hf.inference.scorers import load_scorer
     from patchnet_hf.inference.scoring import score_sources, score_table
     from patchnet_hf.inference.sources import camera_source, find_sources
@@ -99,7 +103,7 @@ def main() -> int:
     boxes = FaceBoxes(arguments.boxes) if arguments.boxes else None
     sources = find_sources(arguments.inputs or (boxes.files if boxes else []))
     sources += [] if arguments.camera is None else [camera_source(arguments.camera)]
-    scorer = load_scorer(arguments.model, arguments.revision, arguments.device)
+    scorer = with_references(load_scorer(arguments.model, arguments.revision, arguments.device), arguments.references)
     overlays = None
     if arguments.overlay:
         overlays = Overlays(LivenessMapper(scorer, arguments.map, arguments.stride), arguments.overlay, sources)

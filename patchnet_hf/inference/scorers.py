@@ -13,6 +13,7 @@ from scipy.special import logsumexp
 from transformers.utils import cached_file
 
 from ..errors import InputError
+from ..metrics.calibration import UNCALIBRATED, PlattCalibration
 from ..models import PatchNetConfig, PatchNetForImageClassification, PatchNetImageProcessor
 from ..models.modeling_patchnet import live_spoof_logits
 
@@ -222,6 +223,12 @@ def mean_log_odds(log_odds: np.ndarray) -> np.ndarray:
     array([ 0., 50.])
     """
     return logsumexp(-np.logaddexp(0.0, -log_odds), axis=-1) - logsumexp(-np.logaddexp(0.0, log_odds), axis=-1)
+
+
+def calibration_of(scorer: Scorer) -> PlattCalibration:
+    """The calibration in a model's configuration."""
+    held = scorer.config.calibration
+    return UNCALIBRATED if held is None else PlattCalibration(float(held["scale"]), float(held["bias"]))
 
 
 def file_sha256(path: str | Path) -> str:

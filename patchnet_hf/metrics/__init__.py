@@ -1,6 +1,16 @@
 """ISO/IEC 30107-3 numbers as pure numpy functions; imports nothing else of this package."""
 
 from .bootstrap import bootstrap_intervals
+from .calibration import (
+    CalibrationQuality,
+    PlattCalibration,
+    ReliabilityCurve,
+    brier_score,
+    calibration_quality,
+    expected_calibration_error,
+    fit_platt,
+    reliability_curve,
+)
 from .clips import ClipScores, clip_scores
 from .detection import f_score, precision, recall, specificity
 from .error_rates import (
@@ -21,9 +31,12 @@ from .ranking import DetCurve, auc, bpcer_at_apcer, det_curve, eer, eer_threshol
 from .report import log_loss, metric_intervals, presentation_attack_metrics
 
 __all__ = [
+    "CalibrationQuality",
     "ClipScores",
     "Criterion",
     "DetCurve",
+    "PlattCalibration",
+    "ReliabilityCurve",
     "UndefinedRateWarning",
     "acer",
     "acer_pooled",
@@ -34,6 +47,8 @@ __all__ = [
     "bootstrap_intervals",
     "bpcer",
     "bpcer_at_apcer",
+    "brier_score",
+    "calibration_quality",
     "clip_scores",
     "compute_metrics",
     "compute_metrics_with",
@@ -41,7 +56,9 @@ __all__ = [
     "eer",
     "eer_threshold",
     "eer_threshold_log_odds",
+    "expected_calibration_error",
     "f_score",
+    "fit_platt",
     "hter",
     "log_loss",
     "log_odds",
@@ -50,6 +67,7 @@ __all__ = [
     "presentation_attack_metrics",
     "probability_threshold_at",
     "recall",
+    "reliability_curve",
     "specificity",
     "threshold_at",
     "wilson_interval",

@@ -1,0 +1,263 @@
+"""Calibrating a trained model on a development set: scale and bias of its log-odds, and its decision threshold."""
+
+import io
+import json
+import os
+import shutil
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from datasets import Dataset
+from huggingface_hub import snapshot_download
+
+from ..data.loading import load_split
+from ..data.schema import LIVE, SPOOF
+from ..errors import InputError
+from ..inference.scorers import WEIGHTS_FILE, Scorer, calibration_of, graph_in, load_scorer
+from ..metrics import fit_platt
+from ..metrics.calibration import BINS
+from ..metrics.operating_point import Criterion, probability_threshold_at
+from ..whole_folder import whole_folder
+from .calibration_report import CalibrationReport, Settings
+from .reliability_diagram import draw_reliability
+from .scored_set import ScoredSet
+from .scoring import score_dataset
+
+CONFIG_FILE = "config.json"
+RESULT_FILE = "calibration.json"
+DIAGRAM_FILE = "reliability.png"
+# What a calibrated copy takes over: weights (and references), processor, remote code, card and licence.
+MODEL_FILES = (
+    "*.safetensors",
+    "*.safetensors.index.json",
+    "preprocessor_config.json",
+    "*.py",
+    "README.md",
+    "LICENSE*",
+)
+
+
+def calibrate_model(
+    model: str,
+    development: str,
+    criterion: str = "eer",
+    tests: Sequence[str] = (),
+    output: str | None = None,
+    *,
+    prior: float | None = None,
+    bins: int = BINS,
+    overwrite: bool = False,
+    revision: str | None = None,
+    device: str = "auto",
+    batch_size: int = 8,
+    workers: int = 0,
+    progress: Callable[[str, Iterable], Iterable] = lambda name, batches: batches,
+) -> tuple[CalibrationReport, Path]:
+    """
+    Fits scale, bias and decision threshold on a development set and writes them into the model's `config.json`.
+
+    The fit is on the model's raw log-odds, after the averaging over views: whatever calibration the model had before
+    makes no difference to the new one.
+
+    Args:
+        model: a folder, or a model id of the Hub.
+        development: `DIR[:SPLIT]` to fit on.
+        criterion: of the threshold, on the calibrated scores of the development set: `eer`, `apcer=0.05`,
+            `bpcer=0.01`.
+        tests: further `DIR[:SPLIT]` to report on.
+        output: folder for a calibrated copy of the model; `None`: the model's own folder is changed.
+        prior: share of live captures that probabilities are meant for; `None`: that of the development set.
+        bins: of the expected calibration error.
+        overwrite: replace a calibrated copy that is at `output` already.
+        revision: of a model of the Hub.
+        device, batch_size, workers: as for [`load_scorer`] and [`score_dataset`].
+        progress: wraps the iteration over the batches of a set, given its name.
+
+    Returns:
+        What it brought, and the folder of the calibrated model.
+
+    Raises:
+        InputError: an argument, the model or a dataset can't be used.
+    """
+    try:
+        chosen = Criterion.parse(criterion)
+    except ValueError as error:
+        raise InputError(str(error)) from error
+    if prior is not None and not 0 < prior < 1:
+        raise InputError(f"the prior is {prior}; expected a share of live captures in (0, 1), such as 0.5")
+    if bins < 1:
+        raise InputError(f"the number of bins is {bins}; expected at least 1")
+    check_model_and_output(model, output, overwrite)
+    datasets = named_sets([development, *tests])
+    for position, (name, dataset) in enumerate(datasets.items()):
+        if position == 0 or prior is not None:
+            check_both_classes(name, dataset)
+    scorer = load_scorer(model, revision, device)
+    before = Settings(calibration_of(scorer), scorer.config.decision_threshold)
+    sets = {}
+    with uncalibrated(scorer):
+        for name, dataset in datasets.items():
+            sets[name] = score_dataset(
+                scorer, dataset, name, batch_size, workers, lambda batches, name=name: progress(name, batches)
+            )
+    name = next(iter(sets))
+    after = fit_settings(sets[name], chosen, prior)
+    report = CalibrationReport(name, sets, before, after, chosen, prior, bins, scorer.description())
+    return report, write_calibrated(report, model, output, revision)
+
+
+def fit_settings(scored: ScoredSet, criterion: Criterion, prior: float | None = None) -> Settings:
+    """
+    The calibration that makes the labels of a set most likely, and the threshold that meets the criterion on it.
+
+    Args:
+        scored: raw log-odds.
+
+    Raises:
+        InputError: the scores can't be calibrated, or no threshold meets the criterion.
+    """
+    try:
+        calibration = fit_platt(scored.scores, scored.labels, prior)
+        calibrated = calibration.calibrate(scored.scores)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", RuntimeWarning)
+            threshold = probability_threshold_at(calibrated, scored.labels, scored.attack_types, criterion)
+    except RuntimeWarning as error:
+        raise InputError(f"{scored.name}: the threshold for {criterion} can't be written as a probability") from error
+    except ValueError as error:
+        raise InputError(f"{scored.name}: {error}") from error
+    return Settings(calibration, threshold)
+
+
+@contextmanager
+def uncalibrated(scorer: Scorer) -> Iterator[None]:
+    """A block in which a PyTorch model gives its raw log-odds."""
+    held, scorer.config.calibration = scorer.config.calibration, None
+    try:
+        yield
+    finally:
+        scorer.config.calibration = held
+
+
+def named_sets(specs: Sequence[str]) -> dict[str, Dataset]:
+    """
+    Splits by name; those of the same name by what the user wrote.
+
+    Raises:
+        InputError: a split doesn't exist, or is named twice.
+    """
+    if twice := sorted({spec for spec in specs if specs.count(spec) > 1}):
+        raise InputError(f"{twice[0]} is given twice; what is fitted on is reported anyway")
+    loaded = [(spec, *load_split(spec)) for spec in specs]
+    names = [name for _, name, _ in loaded]
+    return {name if names.count(name) == 1 else spec: dataset for spec, name, dataset in loaded}
+
+
+def check_both_classes(name: str, dataset: Dataset) -> None:
+    """
+    Raises:
+        InputError: a set lacks live captures or attacks.
+    """
+    labels = set(dataset.unique("label"))
+    for label, noun in ((LIVE, "live captures (label 1)"), (SPOOF, "attacks (label 0)")):
+        if label not in labels:
+            raise InputError(f"{name} has no {noun}; calibration weighs both classes against one another")
+
+
+def check_model_and_output(model: str, output: str | None, overwrite: bool) -> None:
+    """
+    Makes sure that the calibrated model has a place, before anything is scored.
+
+    Raises:
+        InputError: the model is an exported graph, or would have to be written where it can't or mustn't be.
+    """
+    path = Path(model)
+    graph = graph_in(path) if path.is_dir() else None
+    if path.suffix == ".onnx" or (graph is not None and not (path / WEIGHTS_FILE).is_file()):
+        raise InputError(
+            f"{model} is an exported graph, which has its calibration inside; calibrate the model that it was made "
+            "from, then export that again"
+        )
+    if output is None:
+        if not path.is_dir():
+            raise InputError(f"{model} is no folder here; --output DIR says where its calibrated copy goes")
+        if graph is not None:
+            raise InputError(
+                f"{graph} was exported with the calibration as it is now and would no longer fit {model}; remove it, "
+                "or give --output DIR for a calibrated copy"
+            )
+        if not os.access(path, os.W_OK):
+            raise InputError(f"{model} can't be written; --output DIR makes a calibrated copy elsewhere")
+        return
+    target = Path(output)
+    if target.exists() and not target.is_dir():
+        raise InputError(f"output {output} is a file; expected a new or empty folder")
+    if target.exists() and path.exists() and target.samefile(path):
+        raise InputError(f"output {output} is the model's own folder; leave --output out to change it there")
+    if target.is_dir() and any(target.iterdir()):
+        if not (target / RESULT_FILE).is_file():
+            raise InputError(f"output {output} isn't empty and holds no calibrated model; name a new or empty folder")
+        if not overwrite:
+            raise InputError(f"output {output} holds a calibrated model already; --overwrite replaces it")
+
+
+def write_calibrated(report: CalibrationReport, model: str, output: str | None, revision: str | None = None) -> Path:
+    """
+    Writes the calibrated configuration, `calibration.json` and the diagram.
+
+    Without `output` into the model's folder, the configuration last and at once: until then the model is as it was.
+
+    Returns:
+        The folder.
+
+    Raises:
+        InputError: it can't be written.
+    """
+    if output is None:
+        folder = Path(model)
+        try:
+            _write_report(report, folder)
+            _replace(folder / CONFIG_FILE, calibrated_config(folder / CONFIG_FILE, report.after).encode())
+        except OSError as error:
+            raise InputError(f"{model} can't be written: {error}; --output DIR makes a copy elsewhere") from error
+        return folder
+    source = Path(model)
+    if not source.is_dir():
+        patterns = [CONFIG_FILE, *MODEL_FILES]
+        source = Path(snapshot_download(model, revision=revision, allow_patterns=patterns))
+    with whole_folder(Path(output)) as folder:
+        for pattern in MODEL_FILES:
+            for file in source.glob(pattern):
+                shutil.copyfile(file, folder / file.name)
+        (folder / CONFIG_FILE).write_text(calibrated_config(source / CONFIG_FILE, report.after), encoding="utf-8")
+        _write_report(report, folder)
+    return Path(output)
+
+
+def calibrated_config(path: Path, settings: Settings) -> str:
+    """The text of a `config.json` with other settings and all else as it was, in its order."""
+    config = json.loads(path.read_text(encoding="utf-8"))
+    config["calibration"] = settings.calibration._asdict()
+    config["decision_threshold"] = settings.threshold
+    return json.dumps(config, indent=2) + "\n"
+
+
+def _write_report(report: CalibrationReport, folder: Path) -> None:
+    _replace(folder / RESULT_FILE, (json.dumps(report.as_json(), indent=2) + "\n").encode())
+    diagram = io.BytesIO()
+    draw_reliability(report, diagram)
+    _replace(folder / DIAGRAM_FILE, diagram.getvalue())
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Writes a file that is whole at every moment, with the permissions of the one it replaces."""
+    part = path.with_name(f".{path.name}.part")
+    try:
+        part.write_bytes(content)
+        if path.exists():
+            shutil.copymode(path, part)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)

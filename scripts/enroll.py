@@ -1,0 +1,83 @@
+"""Stores what a model sees in a few known captures of a device, so that others of it are judged by their similarity.
+
+The references go into a safetensors file, which `--references FILE` of predict.py and evaluate.py reads.
+"""
+
+import shlex
+from pathlib import Path
+
+from patchnet_hf.command_line import CommandParser, run_command
+from patchnet_hf.errors import InputError
+
+EXAMPLES = """examples:
+  python scripts/enroll.py --model outputs/demo --live a.jpg b.jpg c.jpg --attack print.jpg --device tablet_c
+      image files, each a face crop
+  python scripts/enroll.py --model outputs/demo --dataset data/demo-arrow:val_unseen --device tablet_c --count 5 \\
+      --threshold-on data/demo-arrow:val_seen
+      five random live captures of a dataset; the threshold of scores with them is chosen on val_seen
+  ... --trials 20
+      also: what 20 other choices of five bring on the rest of val_unseen
+"""
+
+
+def main() -> int:
+    parser = CommandParser(prog="enroll.py", description=__doc__, epilog=EXAMPLES)
+    parser.add_argument("--model", required=True, help="a trained model: a folder, or an id of the Hub")
+    parser.add_argument("--live", nargs="+", default=[], metavar="IMAGE", help="captures of living faces")
+    parser.add_argument("--attack", nargs="+", default=[], metavar="IMAGE", help="captures of attacks, where known")
+    parser.add_argument("--dataset", metavar="DIR[:SPLIT]", help="draw the captures from a dataset instead")
+    parser.add_argument("--device", help="name of the device; with --dataset: whose captures to draw")
+    parser.add_argument("--count", type=int, default=5, help="live captures to draw (default: 5)")
+    parser.add_argument("--attack-count", type=int, default=0, help="attacks to draw (default: 0)")
+    parser.add_argument("--seed", type=int, default=0, help="of what is drawn (default: 0)")
+    parser.add_argument(
+        "--threshold-on",
+        metavar="DIR[:SPLIT]",
+        help="choose the threshold (and scale and bias) of scores with references on this development set, by "
+        "enrolling each of its devices (default: those of the model)",
+    )
+    parser.add_argument("--criterion", default="eer", help="of that threshold: eer (default), apcer=0.05, bpcer=0.01")
+    parser.add_argument(
+        "--trials", type=int, default=0, metavar="N", help="with --dataset: report what N choices of references bring"
+    )
+    parser.add_argument(
+        "--output",
+        metavar="FILE",
+        help="default: references-DEVICE.safetensors, or references.safetensors, in --model",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace FILE where it exists")
+    parser.add_argument("--revision", help="branch, tag or commit of a model of the Hub")
+    parser.add_argument("--batch-size", type=int, default=8, help="captures in one pass (default: 8)")
+    arguments = parser.parse_args()
+    if arguments.dataset and (arguments.live or arguments.attack):
+        raise InputError("--dataset draws the captures; give it or --live IMAGE..., not both")
+    if not arguments.dataset and not arguments.live:
+        raise InputError("no live references: give --live IMAGE..., or --dataset DIR:SPLIT to draw from")
+    if arguments.trials and not arguments.dataset:
+        raise InputError("--trials needs captures to report on: give --dataset DIR:SPLIT")
+
+    # Imported only now, so that --help and a wrong option answer at once.
+    from tqdm import tqdm
+
+    from patchnet_hf.evaluation.enrollment_job import enroll_device, trial_table
+
+    def progress(name, batches):
+        return tqdm(batches, desc=f"embedding {name}", unit="batch", leave=False)
+
+    enrolled = enroll_device(**vars(arguments), progress=progress)
+    references = enrolled.references
+    print(f"{references.summary()}: {', '.join(references.files)}")
+    if references.decision_threshold is not None:
+        print(f"decision threshold: {references.decision_threshold:.4g} ({references.developed_on})")
+    else:
+        print("decision threshold: the model's own; --threshold-on DIR:SPLIT chooses one for scores with references")
+    if enrolled.trial is not None:
+        print(f"\n{trial_table(enrolled)}\n")
+    print(f"written to {enrolled.path}")
+    path = shlex.quote(str(Path(enrolled.path)))
+    print(f"next: python scripts/predict.py --model {shlex.quote(arguments.model)} --references {path} IMAGE...")
+    return 0
+
+
+if __name__ == "__main__":
+    run_command(main)
