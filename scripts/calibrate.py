@@ -5,7 +5,7 @@ writes both into the model's config.json. The ranking of captures, and so EER an
 calibration.json and reliability.png say what it brought.
 """
 
-from pathlib import Path
+import shlex
 
 from patchnet_hf.command_line import CommandParser, run_command
 
@@ -43,7 +43,9 @@ def main() -> int:
     )
     parser.add_argument("--bins", type=int, default=15, help="of the expected calibration error (default: 15)")
     parser.add_argument("--revision", help="branch, tag or commit of a model of the Hub")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    parser.add_argument(
+        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="what computes (default: auto)"
+    )
     parser.add_argument("--batch-size", type=int, default=8, help="captures in one pass (default: 8)")
     parser.add_argument("--workers", type=int, default=0, help="processes that decode (default: 0)")
     arguments = parser.parse_args()
@@ -51,8 +53,16 @@ def main() -> int:
     # Imported only now, so that --help and a wrong option answer at once.
     from tqdm import tqdm
 
-    from patchnet_hf.evaluation.calibration import DIAGRAM_FILE, RESULT_FILE, calibrate_model
-    from patchnet_hf.evaluation.calibration_report import calibration_summary, calibration_table
+    from patchnet_hf.evaluation.calibration import calibrate_model
+    from patchnet_hf.evaluation.calibration_report import (
+        DIAGRAM_FILE,
+        RESULT_FILE,
+        calibration_summary,
+        calibration_table,
+    )
+
+    def progress(name, batches):
+        return tqdm(batches, desc=f"scoring {name}", unit="batch", leave=False, disable=None)
 
     report, folder = calibrate_model(
         arguments.model,
@@ -67,12 +77,12 @@ def main() -> int:
         device=arguments.device,
         batch_size=arguments.batch_size,
         workers=arguments.workers,
-        progress=lambda name, batches: tqdm(batches, desc=f"scoring {name}", unit="batch", leave=False),
+        progress=progress,
     )
     print(calibration_table(report))
     print(f"\n{calibration_summary(report)}")
     print(f"written to {folder}: config.json, {RESULT_FILE}, {DIAGRAM_FILE}")
-    print(f"next: python scripts/predict.py --model {Path(folder)} IMAGE...")
+    print(f"next: python scripts/predict.py --model {shlex.quote(str(folder))} IMAGE...")
     return 0
 
 

@@ -7,12 +7,13 @@ import shutil
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from fnmatch import fnmatch
 from pathlib import Path
 
+import numpy as np
 from datasets import Dataset
 from huggingface_hub import snapshot_download
 
-from ..data.loading import load_split
 from ..data.schema import LIVE, SPOOF
 from ..errors import InputError
 from ..inference.scorers import WEIGHTS_FILE, Scorer, calibration_of, graph_in, load_scorer
@@ -20,18 +21,16 @@ from ..metrics import fit_platt
 from ..metrics.calibration import BINS
 from ..metrics.operating_point import Criterion, probability_threshold_at
 from ..whole_folder import whole_folder
-from .calibration_report import CalibrationReport, Settings
+from .calibration_report import DIAGRAM_FILE, RESULT_FILE, CalibrationReport, Settings
 from .reliability_diagram import draw_reliability
-from .scored_set import ScoredSet
 from .scoring import score_dataset
+from .sets import load_evaluation_data
+from .settings import EvaluationSettings
 
 CONFIG_FILE = "config.json"
-RESULT_FILE = "calibration.json"
-DIAGRAM_FILE = "reliability.png"
-# What a calibrated copy takes over: weights (and references), processor, remote code, card and licence.
+# What a calibrated copy takes over: weights, processor, remote code, card and licence.
 MODEL_FILES = (
-    "*.safetensors",
-    "*.safetensors.index.json",
+    WEIGHTS_FILE,
     "preprocessor_config.json",
     "*.py",
     "README.md",
@@ -90,9 +89,11 @@ def calibrate_model(
     if bins < 1:
         raise InputError(f"the number of bins is {bins}; expected at least 1")
     check_model_and_output(model, output, overwrite)
-    datasets = named_sets([development, *tests])
-    for position, (name, dataset) in enumerate(datasets.items()):
-        if position == 0 or prior is not None:
+    settings = EvaluationSettings(batch_size=batch_size, workers=workers)
+    datasets = load_evaluation_data([development, *tests], settings).sets
+    fitted_on = next(iter(datasets))
+    for name, dataset in datasets.items():
+        if name == fitted_on or prior is not None:
             check_both_classes(name, dataset)
     scorer = load_scorer(model, revision, device)
     before = Settings(calibration_of(scorer), scorer.config.decision_threshold)
@@ -102,32 +103,41 @@ def calibrate_model(
             sets[name] = score_dataset(
                 scorer, dataset, name, batch_size, workers, lambda batches, name=name: progress(name, batches)
             )
-    name = next(iter(sets))
-    after = fit_settings(sets[name], chosen, prior)
-    report = CalibrationReport(name, sets, before, after, chosen, prior, bins, scorer.description())
+    scored = sets[fitted_on]
+    after = fit_settings(fitted_on, scored.scores, scored.labels, scored.attack_types, chosen, prior)
+    report = CalibrationReport(fitted_on, sets, before, after, chosen, prior, bins, scorer.description())
     return report, write_calibrated(report, model, output, revision)
 
 
-def fit_settings(scored: ScoredSet, criterion: Criterion, prior: float | None = None) -> Settings:
+def fit_settings(
+    name: str,
+    scores: np.ndarray,
+    labels: np.ndarray,
+    attack_types: Sequence[str],
+    criterion: Criterion,
+    prior: float | None = None,
+) -> Settings:
     """
     The calibration that makes the labels of a set most likely, and the threshold that meets the criterion on it.
 
     Args:
-        scored: raw log-odds.
+        name: of the set, for messages.
+        scores, labels, attack_types: of its captures; raw log-odds.
+        criterion: of the threshold.
+        prior: share of live captures that probabilities are meant for; `None`: that of the set.
 
     Raises:
         InputError: the scores can't be calibrated, or no threshold meets the criterion.
     """
     try:
-        calibration = fit_platt(scored.scores, scored.labels, prior)
-        calibrated = calibration.calibrate(scored.scores)
+        calibration = fit_platt(scores, labels, prior)
         with warnings.catch_warnings():
             warnings.simplefilter("error", RuntimeWarning)
-            threshold = probability_threshold_at(calibrated, scored.labels, scored.attack_types, criterion)
+            threshold = probability_threshold_at(calibration.calibrate(scores), labels, attack_types, criterion)
     except RuntimeWarning as error:
-        raise InputError(f"{scored.name}: the threshold for {criterion} can't be written as a probability") from error
+        raise InputError(f"{name}: the threshold for {criterion} can't be written as a probability") from error
     except ValueError as error:
-        raise InputError(f"{scored.name}: {error}") from error
+        raise InputError(f"{name}: {error}") from error
     return Settings(calibration, threshold)
 
 
@@ -139,20 +149,6 @@ def uncalibrated(scorer: Scorer) -> Iterator[None]:
         yield
     finally:
         scorer.config.calibration = held
-
-
-def named_sets(specs: Sequence[str]) -> dict[str, Dataset]:
-    """
-    Splits by name; those of the same name by what the user wrote.
-
-    Raises:
-        InputError: a split doesn't exist, or is named twice.
-    """
-    if twice := sorted({spec for spec in specs if specs.count(spec) > 1}):
-        raise InputError(f"{twice[0]} is given twice; what is fitted on is reported anyway")
-    loaded = [(spec, *load_split(spec)) for spec in specs]
-    names = [name for _, name, _ in loaded]
-    return {name if names.count(name) == 1 else spec: dataset for spec, name, dataset in loaded}
 
 
 def check_both_classes(name: str, dataset: Dataset) -> None:
@@ -201,6 +197,13 @@ def check_model_and_output(model: str, output: str | None, overwrite: bool) -> N
             raise InputError(f"output {output} isn't empty and holds no calibrated model; name a new or empty folder")
         if not overwrite:
             raise InputError(f"output {output} holds a calibrated model already; --overwrite replaces it")
+        written = (CONFIG_FILE, *MODEL_FILES, RESULT_FILE, DIAGRAM_FILE)
+        names = sorted(entry.name for entry in target.iterdir())
+        if foreign := [name for name in names if not any(fnmatch(name, pattern) for pattern in written)]:
+            raise InputError(
+                f"output {output}: beside the calibrated model there is {', '.join(foreign[:5])}"
+                f"{' …' if len(foreign) > 5 else ''}, which overwriting would delete; name another folder"
+            )
 
 
 def write_calibrated(report: CalibrationReport, model: str, output: str | None, revision: str | None = None) -> Path:

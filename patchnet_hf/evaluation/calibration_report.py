@@ -12,6 +12,10 @@ from ..metrics.operating_point import Criterion
 from ..text_table import text_table
 from .scored_set import ScoredSet
 
+RESULT_FILE = "calibration.json"
+DIAGRAM_FILE = "reliability.png"
+FEW_CAPTURES = 20
+
 COLUMNS: tuple[tuple[str, str, Callable[[float], str]], ...] = (
     ("expected_calibration_error", "ECE", "{:.4f}".format),
     ("log_loss", "log-loss", "{:.4f}".format),
@@ -114,13 +118,20 @@ def calibration_table(report: CalibrationReport) -> str:
 def calibration_summary(report: CalibrationReport) -> str:
     """The fitted numbers, and what they are for, in a few lines."""
     (scale, bias), threshold = report.after.calibration, report.after.threshold
-    share = report.sets[report.development].labels.mean() if report.prior is None else report.prior
+    labels = report.sets[report.development].labels
+    share = labels.mean() if report.prior is None else report.prior
     lines = [
         f"live log-odds: {scale:.4g} z {'+' if bias >= 0 else '-'} {abs(bias):.4g}, fitted on {report.development}; "
         f"probabilities are for {100 * share:.3g} % live captures",
         f"decision threshold: {report.before.threshold:.4g} -> {threshold:.4g} ({report.criterion} on "
         f"{report.development})",
     ]
+    live = int(labels.sum())
+    if min(live, len(labels) - live) < FEW_CAPTURES:
+        lines.append(
+            f"few captures: {report.development} has {live} live ones and {len(labels) - live} attacks; what is "
+            "fitted on so few says little of others"
+        )
     if len(report.sets) == 1:
         lines.append("these rates are of the set that was fitted on: --test DIR:SPLIT reports on one that wasn't")
     else:

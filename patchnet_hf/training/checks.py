@@ -11,6 +11,7 @@ import numpy as np
 from datasets import Dataset
 
 from ..errors import InputError, did_you_mean
+from ..evaluation.calibration_report import DIAGRAM_FILE, RESULT_FILE
 from ..models import PatchNetConfig
 from . import learning_curve, metrics_file
 from .arguments import PatchNetTrainingArguments, resume_choice
@@ -185,11 +186,15 @@ def check_best_metric(metric: str | None, sets: dict[str, Dataset]) -> None:
 def remove_leftovers(arguments: PatchNetTrainingArguments, checkpoint: Path | None) -> None:
     """
     Removes what would pass for the new run's in a folder that is being overwritten: checkpoints, metrics, learning
-    curve and TensorBoard logs; of a run that goes on from `checkpoint`, the checkpoints after it.
+    curve, TensorBoard logs and what calibrating the model wrote; of a run that goes on from `checkpoint`, the
+    checkpoints after it. The calibration's files go as well where a run just goes on: its model is another.
     """
+    folder = Path(arguments.output_dir)
+    if arguments.overwrite or checkpoint is not None:
+        for name in (RESULT_FILE, DIAGRAM_FILE):
+            (folder / name).unlink(missing_ok=True)
     if not arguments.overwrite:
         return
-    folder = Path(arguments.output_dir)
     for old in checkpoints_in(folder) if checkpoint is None else checkpoints_after(folder, checkpoint):
         remove_checkpoint(old)
     if checkpoint is None:

@@ -52,6 +52,9 @@ def captures(count: int, seed: int, live_share: float = 0.5) -> datasets.Dataset
 def data(tmp_path_factory):
     folder = tmp_path_factory.mktemp("data") / "captures"
     splits = {"val": captures(60, 0), "test": captures(40, 1, 0.3), "live": captures(4, 2, 1.0)}
+    names = iter(["print a", "print_a"] * 10)
+    clash = [next(names) if kind == "print" else kind for kind in splits["test"]["attack_type"][:]]
+    splits["clash"] = splits["test"].remove_columns("attack_type").add_column("attack_type", clash)
     datasets.DatasetDict(splits).save_to_disk(str(folder))
     return str(folder)
 
@@ -205,6 +208,29 @@ def test_a_copy_leaves_the_model_as_it_was(model, data, tmp_path):
     assert json.loads((folder / "calibration.json").read_text())["criterion"] == "apcer=0.1"
 
 
+def test_overwriting_a_copy_deletes_nothing_else(model, data, tmp_path):
+    calibrate_model(str(model), f"{data}:val")
+    before = contents(model)
+    assert (model / "checkpoint-1").is_dir() and "metrics.json" in before
+    other = shutil.copytree(model, tmp_path / "other")
+    with pytest.raises(InputError, match="beside the calibrated model there is checkpoint-1, "):
+        calibrate_model(str(other), f"{data}:val", output=str(model), overwrite=True)
+    assert contents(model) == before and (model / "checkpoint-1").is_dir()
+
+
+def test_captures_that_were_fitted_on_are_not_tested_on_under_another_name(model, data, tmp_path):
+    same = tmp_path / "same"
+    datasets.DatasetDict({"test": datasets.load_from_disk(data)["val"]}).save_to_disk(str(same))
+    with pytest.raises(InputError, match="are the same captures"):
+        calibrate_model(str(model), f"{data}:val", tests=[str(same)])
+
+
+def test_few_captures_are_said_to_be_few(model, data):
+    for development, few in (("val", False), ("test", True)):
+        report, _ = calibrate_model(str(model), f"{data}:{development}")
+        assert ("few captures: test has 12 live ones and 28 attacks" in calibration_summary(report)) == few
+
+
 def test_a_model_is_as_it_was_when_the_report_cannot_be_written(model, data):
     (model / "calibration.json").mkdir()
     before = contents(model)
@@ -259,7 +285,10 @@ def test_a_training_that_starts_from_a_calibrated_model_is_not_calibrated(model,
         ({"bins": 0}, "bins"),
         ({"development": "DATA:live"}, r"live has no attacks"),
         ({"development": "DATA:train"}, "no split 'train'"),
-        ({"tests": ["DATA:val"]}, "given twice"),
+        ({"tests": ["DATA:val"]}, "two sets are called"),
+        ({"tests": ["DATA/:val"]}, "two sets are called"),
+        ({"batch_size": 0}, "batch size is 0"),
+        ({"tests": ["DATA:clash"]}, "print_a"),
         ({"tests": ["DATA:live"], "prior": 0.5}, "live has no attacks"),
         ({"output": "MODEL"}, "own folder"),
         ({"output": "MODEL/config.json"}, "is a file"),
@@ -301,16 +330,10 @@ def test_scores_that_rank_the_wrong_way_are_refused(model, data):
 
 @pytest.mark.slow
 def test_the_command_line(model, data, project):
-    script = str(project / "scripts" / "calibrate.py")
-
-    def run(*arguments):
-        return subprocess.run([sys.executable, script, *arguments], capture_output=True, text=True)
-
-    done = run("--model", str(model), "--dataset", f"{data}:val", "--test", f"{data}:test", "--criterion", "bpcer=0.1")
-    assert done.returncode == 0, done.stderr
+    command = [sys.executable, str(project / "scripts" / "calibrate.py"), "--model", str(model)]
+    options = ["--dataset", f"{data}:val", "--test", f"{data}:test", "--criterion", "bpcer=0.1"]
+    done = subprocess.run([*command, *options], capture_output=True, text=True)
+    assert done.returncode == 0 and "batch/s" not in done.stderr, done.stderr
     assert "decision threshold: 0.5 -> " in done.stdout and "bpcer=0.1 on val" in done.stdout
     assert done.stdout.splitlines()[-1].startswith("next: python scripts/predict.py")
     assert settings_of(model)["calibration"] is not None
-    wrong = run("--model", str(model / "model.onnx"), "--dataset", f"{data}:val")
-    assert wrong.returncode == 2 and wrong.stdout == ""
-    assert wrong.stderr.count("\n") == 1 and wrong.stderr.startswith("calibrate.py: error: ")

@@ -14,6 +14,7 @@ from patchnet_hf import PatchNetConfig, PatchNetForImageClassification, PatchNet
 from patchnet_hf.data.schema import capture_features
 from patchnet_hf.errors import InputError
 from patchnet_hf.training.arguments import DataArguments, ModelArguments, PatchNetTrainingArguments
+from patchnet_hf.training.checks import remove_leftovers
 from patchnet_hf.training.network import build_model, load_pretrained_backbone
 from patchnet_hf.training.run import train
 from patchnet_hf.training.trainer import PatchNetTrainer
@@ -238,6 +239,15 @@ def test_a_run_leaves_a_model_metrics_and_nothing_that_is_not_json(tmp_path, dat
         not (tmp_path / "out" / "runs").exists()
         and "of the old run" not in (tmp_path / "out" / "metrics.csv").read_text()
     )
+
+
+@pytest.mark.parametrize(("overwrite", "resumed"), [(True, False), (False, True), (True, True)])
+def test_a_model_that_is_trained_anew_loses_what_its_calibration_wrote(tmp_path, overwrite, resumed):
+    for name in ("calibration.json", "reliability.png", "metrics.csv"):
+        (tmp_path / name).touch()
+    arguments = PatchNetTrainingArguments(output_dir=str(tmp_path), overwrite=overwrite)
+    remove_leftovers(arguments, tmp_path / "checkpoint-1" if resumed else None)
+    assert [path.name for path in tmp_path.iterdir()] == (["metrics.csv"] if resumed else [])
 
 
 @pytest.mark.slow
