@@ -17,7 +17,7 @@ def load_captures(folder: str) -> datasets.DatasetDict:
     """All splits of a folder written by `scripts/convert_dataset.py`.
 
     Raises:
-        InputError: the folder is missing, is no saved `DatasetDict`, or lacks the contract's columns.
+        InputError: the folder is missing, is no saved `DatasetDict`, can't be read, or lacks the contract's columns.
     """
     if not Path(folder).is_dir():
         raise InputError(f"dataset folder {folder} doesn't exist; scripts/convert_dataset.py makes one from CSV files")
@@ -26,7 +26,10 @@ def load_captures(folder: str) -> datasets.DatasetDict:
             f"{folder} holds no converted dataset (no dataset_dict.json); scripts/convert_dataset.py --csv {folder} "
             "--output DIR makes one from CSV files"
         )
-    splits = datasets.load_from_disk(folder)
+    try:
+        splits = datasets.load_from_disk(folder)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{folder} holds a dataset that can't be read: {' '.join(str(error).split())}") from error
     check_schema(splits, folder)
     return splits
 

@@ -72,3 +72,15 @@ def test_what_cannot_be_loaded_is_said_in_one_line(folders, arguments, message):
     with pytest.raises(InputError, match=message) as error:
         load_training_and_evaluation_sets(*filled)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("damage", ["cut", "gone"])
+def test_a_broken_dataset_is_said_in_one_line(folders, damage):
+    (arrow,) = (folders / "three" / "only").glob("*.arrow")
+    if damage == "cut":
+        arrow.write_bytes(arrow.read_bytes()[:300])
+    else:
+        arrow.with_name("state.json").unlink()
+    with pytest.raises(InputError, match="three holds a dataset that can't be read") as error:
+        load_split(f"{folders}/three")
+    assert "\n" not in str(error.value)
