@@ -4,16 +4,15 @@ The references go into a safetensors file, which `--references FILE` of predict.
 """
 
 import shlex
-from pathlib import Path
 
 from patchnet_hf.command_line import CommandParser, run_command
-from patchnet_hf.errors import InputError
 
 EXAMPLES = """examples:
-  python scripts/enroll.py --model outputs/demo --live a.jpg b.jpg c.jpg --attack print.jpg --device tablet_c
+  python scripts/enroll.py --model outputs/demo --live a.jpg b.jpg c.jpg --attack print.jpg \\
+      --capture-device tablet_c
       image files, each a face crop
-  python scripts/enroll.py --model outputs/demo --dataset data/demo-arrow:val_unseen --device tablet_c --count 5 \\
-      --threshold-on data/demo-arrow:val_seen
+  python scripts/enroll.py --model outputs/demo --dataset data/demo-arrow:val_unseen --capture-device tablet_c \\
+      --count 5 --threshold-on data/demo-arrow:val_seen
       five random live captures of a dataset; the threshold of scores with them is chosen on val_seen
   ... --trials 20
       also: what 20 other choices of five bring on the rest of val_unseen
@@ -26,7 +25,9 @@ def main() -> int:
     parser.add_argument("--live", nargs="+", default=[], metavar="IMAGE", help="captures of living faces")
     parser.add_argument("--attack", nargs="+", default=[], metavar="IMAGE", help="captures of attacks, where known")
     parser.add_argument("--dataset", metavar="DIR[:SPLIT]", help="draw the captures from a dataset instead")
-    parser.add_argument("--device", help="name of the device; with --dataset: whose captures to draw")
+    parser.add_argument(
+        "--capture-device", metavar="NAME", help="the device's name; with --dataset: whose captures to draw"
+    )
     parser.add_argument("--count", type=int, default=5, help="live captures to draw (default: 5)")
     parser.add_argument("--attack-count", type=int, default=0, help="attacks to draw (default: 0)")
     parser.add_argument("--seed", type=int, default=0, help="of what is drawn (default: 0)")
@@ -43,38 +44,55 @@ def main() -> int:
     parser.add_argument(
         "--output",
         metavar="FILE",
-        help="default: references-DEVICE.safetensors, or references.safetensors, in --model",
+        help="default: references-NAME.safetensors, or references.safetensors, in --model",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace FILE where it exists")
     parser.add_argument("--revision", help="branch, tag or commit of a model of the Hub")
+    parser.add_argument(
+        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="what computes (default: auto)"
+    )
     parser.add_argument("--batch-size", type=int, default=8, help="captures in one pass (default: 8)")
     arguments = parser.parse_args()
-    if arguments.dataset and (arguments.live or arguments.attack):
-        raise InputError("--dataset draws the captures; give it or --live IMAGE..., not both")
-    if not arguments.dataset and not arguments.live:
-        raise InputError("no live references: give --live IMAGE..., or --dataset DIR:SPLIT to draw from")
-    if arguments.trials and not arguments.dataset:
-        raise InputError("--trials needs captures to report on: give --dataset DIR:SPLIT")
 
     # Imported only now, so that --help and a wrong option answer at once.
     from tqdm import tqdm
 
-    from patchnet_hf.evaluation.enrollment_job import enroll_device, trial_table
+    from patchnet_hf.evaluation.enrollment import enroll_device
 
     def progress(name, batches):
-        return tqdm(batches, desc=f"embedding {name}", unit="batch", leave=False)
+        return tqdm(batches, desc=f"embedding {name}", unit="batch", leave=False, disable=None)
 
-    enrolled = enroll_device(**vars(arguments), progress=progress)
+    enrolled = enroll_device(
+        arguments.model,
+        arguments.live,
+        arguments.attack,
+        arguments.dataset,
+        arguments.capture_device,
+        count=arguments.count,
+        attack_count=arguments.attack_count,
+        seed=arguments.seed,
+        threshold_on=arguments.threshold_on,
+        criterion=arguments.criterion,
+        trials=arguments.trials,
+        output=arguments.output,
+        overwrite=arguments.overwrite,
+        revision=arguments.revision,
+        device=arguments.device,
+        batch_size=arguments.batch_size,
+        progress=progress,
+    )
     references = enrolled.references
     print(f"{references.summary()}: {', '.join(references.files)}")
     if references.decision_threshold is not None:
         print(f"decision threshold: {references.decision_threshold:.4g} ({references.developed_on})")
     else:
         print("decision threshold: the model's own; --threshold-on DIR:SPLIT chooses one for scores with references")
-    if enrolled.trial is not None:
-        print(f"\n{trial_table(enrolled)}\n")
+        if references.live_count == 1:
+            print("a single live reference moves scores towards attack: enrol two or more, or use --threshold-on")
+    if enrolled.trial_table is not None:
+        print(f"\n{enrolled.trial_table}\n")
     print(f"written to {enrolled.path}")
-    path = shlex.quote(str(Path(enrolled.path)))
+    path = shlex.quote(str(enrolled.path))
     print(f"next: python scripts/predict.py --model {shlex.quote(arguments.model)} --references {path} IMAGE...")
     return 0
 

@@ -90,7 +90,7 @@ def main() -> int:
     from patchnet_hf.evaluation.sets import load_evaluation_data
     from patchnet_hf.evaluation.settings import EvaluationSettings
     from patchnet_hf.evaluation.tables import evaluation_text
-    from patchnet_hf.inference.references import with_references
+    from patchnet_hf.inference.references import load_references, with_references
     from patchnet_hf.inference.scorers import load_scorer
 
     settings = EvaluationSettings(
@@ -106,8 +106,9 @@ def main() -> int:
         thumbnails=arguments.thumbnails,
     )
     check_output(arguments.output, arguments.overwrite)
-    data = load_evaluation_data(arguments.dataset, settings)
-    scorer = with_references(load_scorer(arguments.model, arguments.revision, arguments.device), arguments.references)
+    references = load_references(arguments.references)
+    data = load_evaluation_data(arguments.dataset, settings, references.captures_sha256 if references else ())
+    scorer = with_references(load_scorer(arguments.model, arguments.revision, arguments.device), references)
 
     def progress(batches, name):
         return tqdm(batches, desc=f"scoring {name}", unit="batch", leave=False, disable=None)
@@ -117,6 +118,8 @@ def main() -> int:
     evaluation = evaluate(scorer, data, settings, command, progress)
     write_evaluation(evaluation, arguments.output, arguments.overwrite)
     print(evaluation_text(evaluation.shown, evaluation.point, settings))
+    for name, count in data.left_out.items():
+        print(f"left out: {count} captures of {name} that are among the references")
     print(f"next: open {shlex.quote(arguments.output.rstrip('/'))}/{REPORT_FILE}")
     return 0
 

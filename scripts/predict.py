@@ -86,7 +86,7 @@ def main() -> int:
     from patchnet_hf.inference.liveness_map import LivenessMapper
     from patchnet_hf.inference.overlays import Overlays
     from patchnet_hf.inference.pictures import draw_patch_scores
-    from patchnet_hf.inference.references import with_references
+    from patchnet_hf.inference.references import load_references, with_references
     from patchnet_hf.inference.scorers import load_scorer
     from patchnet_hf.inference.scoring import score_sources, score_table
     from patchnet_hf.inference.sources import camera_source, find_sources
@@ -103,7 +103,8 @@ def main() -> int:
     boxes = FaceBoxes(arguments.boxes) if arguments.boxes else None
     sources = find_sources(arguments.inputs or (boxes.files if boxes else []))
     sources += [] if arguments.camera is None else [camera_source(arguments.camera)]
-    scorer = with_references(load_scorer(arguments.model, arguments.revision, arguments.device), arguments.references)
+    references = load_references(arguments.references)
+    scorer = with_references(load_scorer(arguments.model, arguments.revision, arguments.device), references)
     overlays = None
     if arguments.overlay:
         overlays = Overlays(LivenessMapper(scorer, arguments.map, arguments.stride), arguments.overlay, sources)

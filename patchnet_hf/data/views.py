@@ -25,8 +25,12 @@ def decode_capture(image: dict | PIL.Image.Image) -> np.ndarray:
     if isinstance(image, PIL.Image.Image):
         # A stream that was filtered or mapped decodes its images whatever it's cast to.
         return np.asarray(image.convert("RGB"))
-    data = image["bytes"]
-    return decode_image(Path(image["path"]).read_bytes() if data is None else data)
+    return decode_image(image_bytes(image))
+
+
+def image_bytes(image: dict) -> bytes:
+    """The bytes of the file of an `Image(decode=False)` value."""
+    return Path(image["path"]).read_bytes() if image["bytes"] is None else image["bytes"]
 
 
 def random_patch(face: np.ndarray, patch_size: int, random: np.random.Generator, rotate: bool = True) -> np.ndarray:

@@ -121,7 +121,7 @@ def find_operating_point(
     if settings.threshold is not None:
         return OperatingPoint.fixed(settings.threshold, "given")
     if settings.threshold_on is None or development is None:
-        return OperatingPoint.fixed(scorer.config.decision_threshold, "model")
+        return OperatingPoint.fixed(scorer.config.decision_threshold, scorer.threshold_origin)
     scored = scored_as(development, settings.threshold_on)
     presentations = Presentations.of(scored, settings.level)
     point = choose_operating_point(presentations, settings.chosen_by, settings.threshold_on, scored.fingerprint)

@@ -86,10 +86,12 @@ def _model_json(scorer: Scorer) -> dict:
 
 def _data_json(evaluation: Evaluation, name: str) -> dict:
     scored, counts = evaluation.scored[name], evaluation.sets[name].counts
+    left_out = evaluation.data.left_out.get(name)
     return {
         "dataset": evaluation.data.given[name],
         "fingerprint": scored.fingerprint,
         **{key: counts[key] for key in ("images", "subjects", "videos")},
         "devices": sorted({value for value in scored.columns["device"] if value}),
         "sources": sorted({value for value in scored.columns["source"] if value}),
+        **({"left_out_as_references": left_out} if left_out else {}),
     }

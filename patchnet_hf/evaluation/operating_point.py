@@ -22,7 +22,8 @@ class OperatingPoint:
     Attributes:
         threshold: a probability; a chosen one may be 1.0 in float64 where the log-odds are above 36.7.
         threshold_log_odds: what scores are compared with.
-        origin: `"model"`: its configuration; `"given"`: by the user; `"chosen"`: on `dataset`, by `criterion`.
+        origin: `"model"`: its configuration; `"references"`: their file; `"given"`: by the user; `"chosen"`: on
+            `dataset`, by `criterion`.
         criterion: `"eer"`, `"apcer=0.05"` or `"bpcer=0.01"`.
         dataset: the set it was chosen on, as the user wrote it.
         fingerprint: of that set.
@@ -31,14 +32,14 @@ class OperatingPoint:
 
     threshold: float
     threshold_log_odds: float
-    origin: Literal["model", "given", "chosen"]
+    origin: Literal["model", "references", "given", "chosen"]
     criterion: str | None = None
     dataset: str | None = None
     fingerprint: str | None = None
     metrics: dict[str, float] = field(default_factory=dict)
 
     @classmethod
-    def fixed(cls, threshold: float, origin: Literal["model", "given"]) -> "OperatingPoint":
+    def fixed(cls, threshold: float, origin: Literal["model", "references", "given"]) -> "OperatingPoint":
         """
         A threshold known beforehand.
 
@@ -60,6 +61,8 @@ class OperatingPoint:
         value = f"threshold {shown_threshold(self.threshold)} (log-odds {self.threshold_log_odds:.4f})"
         if self.origin == "model":
             return f"{value}: the model's own decision_threshold"
+        if self.origin == "references":
+            return f"{value}: the references' own decision_threshold"
         if self.origin == "given":
             return f"{value}: given"
         rates = ", ".join(

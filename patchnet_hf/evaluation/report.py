@@ -138,6 +138,8 @@ def point_sentence(point: OperatingPoint, level: str = "image") -> str:
     value = f"The threshold, P(live) = {shown_threshold(point.threshold)} (log-odds {point.threshold_log_odds:.3f}),"
     if point.origin == "model":
         return f"{value} is the model's own decision_threshold."
+    if point.origin == "references":
+        return f"{value} is the references' own decision_threshold."
     if point.origin == "given":
         return f"{value} was given beforehand."
     kind, _, share = point.criterion.partition("=")

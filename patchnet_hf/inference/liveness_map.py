@@ -122,7 +122,7 @@ class LivenessMapper:
         self.scorer = scorer
         self.patch_size = scorer.processor.patch_size
         self.stride = stride
-        self.step, refusal = None, "only models in PyTorch can be run over a whole face"
+        self.step, refusal = None, "only a model in PyTorch, without references, can be run over a whole face"
         if isinstance(scorer, TorchScorer):
             self.step, refusal = feature_step(
                 scorer.model.patchnet.backbone, self.patch_size, scorer.config.num_channels

@@ -10,6 +10,8 @@ the farther from known attacks where there are any, the more likely it is live. 
 - A patch's similarity is `x . m(live) - c(live)` with live references alone: 0 on average for a live capture of that
   device. With attacks it is `x . (m(live) - m(attack)) - (c(live) - c(attack)) / 2`, by how much the mean of the live
   references is nearer than the mean of the attacks, in half squared distances.
+- With a single reference `c` is taken from its own patches, or is 1 where it has but one: somewhat too high, which
+  moves all scores towards attack. Two or more don't.
 - `weight * model scale * similarity`, averaged over patches, is added to the model's own uncalibrated log-odds.
 
 A prototype for each class as few-shot classifiers have it (Snell, Swersky and Zemel, Prototypical Networks, NeurIPS
@@ -17,11 +19,13 @@ A prototype for each class as few-shot classifiers have it (Snell, Swersky and Z
 """
 
 import copy
+import hashlib
 import json
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -39,6 +43,23 @@ VERSION = 1
 RANK_TOLERANCE = 1e-5
 
 
+class KnownCapture(NamedTuple):
+    """
+    A capture that is known to be live or an attack.
+
+    Attributes:
+        file: its name.
+        encoded: the bytes of its file.
+        label: 1 = bona fide, 0 = attack.
+        face_box: `[x, y, w, h]` in its pixels; `None` for a face crop.
+    """
+
+    file: str
+    encoded: bytes
+    label: int
+    face_box: Sequence[int] | None = None
+
+
 @dataclass(frozen=True)
 class References:
     """
@@ -48,6 +69,7 @@ class References:
         embeddings: float32 of shape `(R, V, D)`, of unit length.
         labels: int64 of shape `(R,)`, 1 = bona fide, 0 = attack; at least one is live.
         files: R names.
+        captures_sha256: of the R files' bytes, so that they are known again among captures to be evaluated.
         weights_sha256: of the weights that the embeddings are from.
         device: what the user calls the device.
         weight: how much the similarity counts, in units of the model's scale.
@@ -59,6 +81,7 @@ class References:
     embeddings: np.ndarray
     labels: np.ndarray
     files: list[str]
+    captures_sha256: list[str]
     weights_sha256: str
     device: str | None = None
     weight: float = WEIGHT
@@ -77,7 +100,7 @@ class References:
     def summary(self) -> str:
         """In a few words.
 
-        >>> References(np.zeros((3, 1, 2)), np.array([1, 1, 0]), ["a", "b", "c"], "", "phone").summary()
+        >>> References(np.zeros((3, 1, 2)), np.array([1, 1, 0]), ["a", "b", "c"], [], "", "phone").summary()
         '2 live and 1 attack references of phone'
         """
         of_device = "" if self.device is None else f" of {self.device}"
@@ -93,6 +116,7 @@ class References:
         told = {
             "version": VERSION,
             "files": self.files,
+            "captures_sha256": self.captures_sha256,
             "weights_sha256": self.weights_sha256,
             "device": self.device,
             "weight": self.weight,
@@ -148,8 +172,10 @@ class References:
     def _check(self) -> None:
         if self.embeddings.ndim != 3 or self.labels.shape != self.embeddings.shape[:1]:
             raise ValueError(f"embeddings {self.embeddings.shape} for labels {self.labels.shape}")
-        if len(self.files) != len(self.labels):
-            raise ValueError(f"{len(self.files)} names for {len(self.labels)} captures")
+        if not len(self.files) == len(self.captures_sha256) == len(self.labels):
+            raise ValueError(
+                f"{len(self.files)} names and {len(self.captures_sha256)} digests for {len(self.labels)} captures"
+            )
         if not np.isin(self.labels, (0, 1)).all():
             raise ValueError("labels other than 0 (attack) and 1 (live)")
         if not self.live_count:
@@ -192,6 +218,7 @@ class ReferenceScorer(Scorer):
             config.calibration = references.calibration._asdict()
         if references.decision_threshold is not None:
             config.decision_threshold = references.decision_threshold
+            self.threshold_origin = "references"
         super().__init__(scorer.name, config, scorer.processor)
         self.scorer = scorer
         self.references = references
@@ -223,63 +250,63 @@ class ReferenceScorer(Scorer):
         return {**self.scorer.description(), "references": self.references.summary()}
 
 
-def with_references(scorer: Scorer, path: str | Path | None) -> Scorer:
-    """
-    The scorer itself, or with a file of references, one that scores by similarity to them.
-
-    Raises:
-        InputError: the file can't be used, is of other weights, or the model is an exported graph.
-    """
-    if path is None:
-        return scorer
-    weights_fingerprint(scorer)
-    references = References.load(path)
-    try:
-        return ReferenceScorer(scorer, references)
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
+def load_references(path: str | Path | None) -> References | None:
+    """[`References.load`] where a file is given."""
+    return None if path is None else References.load(path)
 
 
-def enroll(
-    scorer: Scorer, views: Iterable[np.ndarray], labels: Sequence[int], files: Sequence[str], device: str | None = None
-) -> References:
+def with_references(scorer: Scorer, references: References | None) -> Scorer:
+    """The scorer itself, or with references, one that scores by similarity to them ([`ReferenceScorer`])."""
+    return scorer if references is None else ReferenceScorer(scorer, references)
+
+
+def enroll(scorer: Scorer, captures: Sequence[KnownCapture], device: str | None = None) -> References:
     """
     References from known captures.
 
     Args:
         scorer: a PyTorch model.
-        views: `(V, P, P, 3)` uint8 of each capture, by `scorer.processor.views`.
-        labels: 1 = bona fide, 0 = attack.
-        files: names of the captures.
+        captures: at least one is live.
         device: what to call their device.
 
     Raises:
-        InputError: no capture is live, or the model gives no embeddings.
+        InputError: no capture is live, one is there twice or can't be decoded, or the model gives no embeddings that
+            could be compared.
     """
     weights = weights_fingerprint(scorer)
-    labels = np.asarray(labels, dtype=np.int64)
+    labels = np.array([capture.label for capture in captures], dtype=np.int64)
     if not labels.sum():
         raise InputError("no live references; at least one capture that is known to be live is needed")
-    embeddings = scorer.score(np.stack(list(views))).embeddings
-    return References(unit_length(embeddings).astype(np.float32), labels, list(files), weights, device)
+    digests = [hashlib.sha256(capture.encoded).hexdigest() for capture in captures]
+    views, first = [], {}
+    for capture, digest in zip(captures, digests, strict=True):
+        if digest in first:
+            raise InputError(
+                f"{first[digest]} and {capture.file} are the same image; references are compared with one another"
+            )
+        first[digest] = capture.file
+        try:
+            views.append(scorer.processor.views(decode_image(capture.encoded), capture.face_box))
+        except ValueError as error:
+            raise InputError(f"{capture.file}: {error}") from error
+    embeddings = unit_length(scorer.score(np.stack(views)).embeddings).astype(np.float32)
+    return References(embeddings, labels, [capture.file for capture in captures], digests, weights, device)
 
 
-def read_views(scorer: Scorer, files: Iterable[str | Path]) -> list[np.ndarray]:
+def read_captures(files: Iterable[str | Path], label: int) -> list[KnownCapture]:
     """
-    The views of image files, each a face crop.
+    Image files, each a face crop, all live (1) or attacks (0).
 
     Raises:
-        InputError: a file can't be read or decoded.
+        InputError: a file can't be read.
     """
-    views = []
+    captures = []
     for file in files:
         try:
-            views.append(scorer.processor.views(decode_image(Path(file).read_bytes())))
+            captures.append(KnownCapture(str(file), Path(file).read_bytes(), label))
         except OSError as error:
             raise InputError(f"{file}: {error.strerror or error}") from error
-        except ValueError as error:
-            raise InputError(f"{file}: {error}") from error
-    return views
+    return captures
 
 
 def weights_fingerprint(scorer: Scorer) -> str:
@@ -287,11 +314,17 @@ def weights_fingerprint(scorer: Scorer) -> str:
     SHA-256 of the file that a PyTorch model's weights are from.
 
     Raises:
-        InputError: it is no PyTorch model from a file, so that it gives no embeddings or can't be told from others.
+        InputError: it is no PyTorch model from a file, so that it gives no embeddings or can't be told from others;
+            or its scores are no scaled cosines, so that a similarity has no unit to be added to them in.
     """
     if not isinstance(scorer, TorchScorer):
         raise InputError(
             f"{scorer.name} is an exported graph, without embeddings; references need the model it was made from"
+        )
+    if scorer.config.head != "cosine":
+        raise InputError(
+            f"{scorer.name} has head {scorer.config.head!r}; similarity to references is added to scaled cosines, of "
+            'models with head "cosine"'
         )
     if scorer.weights is None:
         raise InputError(f"{scorer.name} wasn't read from a file; references need a saved model")

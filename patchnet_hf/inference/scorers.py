@@ -47,7 +47,10 @@ class Scorer(ABC):
         name: the folder, file or Hub id that it was loaded by.
         config: its configuration, with the decision threshold and the calibration.
         processor: makes the views.
+        threshold_origin: whose the decision threshold is, `"model"` or `"references"`.
     """
+
+    threshold_origin = "model"
 
     def __init__(self, name: str, config: PatchNetConfig, processor: PatchNetImageProcessor):
         self.name = name

@@ -1,5 +1,8 @@
 """References: what is stored, and the score by similarity to them recomputed pair by pair."""
 
+import dataclasses
+import hashlib
+import io
 import json
 import pickle
 import shutil
@@ -7,6 +10,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
@@ -14,11 +18,13 @@ from patchnet_hf import PatchNetConfig, PatchNetForImageClassification, PatchNet
 from patchnet_hf.errors import InputError
 from patchnet_hf.inference.references import (
     METADATA_KEY,
+    KnownCapture,
     References,
     ReferenceScorer,
     enroll,
+    load_references,
     mutual_similarity,
-    read_views,
+    read_captures,
     similarity,
     with_references,
 )
@@ -57,10 +63,17 @@ def views(count: int, seed: int) -> np.ndarray:
     return (noise + random.integers(0, 130, (count, 1, 1, 1, 3))).astype(np.uint8)
 
 
+def known(labels: list[int], seed: int = 1) -> list[KnownCapture]:
+    captures = []
+    for index, (label, patches) in enumerate(zip(labels, views(len(labels), seed), strict=True)):
+        stream = io.BytesIO()
+        Image.fromarray(np.hstack([np.vstack(patches[:2]), np.vstack(patches[2:])])).save(stream, "png")
+        captures.append(KnownCapture(f"{index}.png", stream.getvalue(), label))
+    return captures
+
+
 def enrolled(scorer, live: int, attacks: int, seed: int = 1) -> References:
-    count = live + attacks
-    labels = [1] * live + [0] * attacks
-    return enroll(scorer, views(count, seed), labels, [f"{index}.png" for index in range(count)], "phone")
+    return enroll(scorer, known([1] * live + [0] * attacks, seed), "phone")
 
 
 def expected_terms(scorer, references: References, pixels: np.ndarray) -> np.ndarray:
@@ -119,22 +132,18 @@ def test_a_calibration_of_the_references_takes_the_models_place(scorer):
     pixels = views(4, seed=2)
     own = ReferenceScorer(scorer, references)
     raw = (own.score(pixels).log_odds + 1.0) / 0.5
-    developed = References(
-        references.embeddings, references.labels, references.files, references.weights_sha256,
-        calibration=PlattCalibration(2.0, 0.25), decision_threshold=0.7,
-    )  # fmt: skip
+    developed = dataclasses.replace(references, calibration=PlattCalibration(2.0, 0.25), decision_threshold=0.7)
     scorer_with = ReferenceScorer(scorer, developed)
     np.testing.assert_allclose(scorer_with.score(pixels).log_odds, 2.0 * raw + 0.25, atol=1e-4)
     assert scorer_with.config.decision_threshold == 0.7 and scorer_with.config.calibration["scale"] == 2.0
     assert scorer.config.decision_threshold == 0.5 and scorer.config.calibration == CALIBRATION
     assert own.config.decision_threshold == 0.5
+    assert (own.threshold_origin, scorer_with.threshold_origin) == ("model", "references")
 
 
 def test_without_weight_references_change_nothing(scorer):
     references = enrolled(scorer, 2, 1)
-    silent = References(
-        references.embeddings, references.labels, references.files, references.weights_sha256, weight=0.0
-    )
+    silent = dataclasses.replace(references, weight=0.0)
     pixels = views(3, seed=2)
     np.testing.assert_allclose(
         ReferenceScorer(scorer, silent).score(pixels).log_odds, scorer.score(pixels).log_odds, atol=1e-6
@@ -144,11 +153,8 @@ def test_without_weight_references_change_nothing(scorer):
 def test_the_order_of_references_and_of_their_patches_does_not_matter(scorer):
     references = enrolled(scorer, 3, 2)
     order, patches = [4, 2, 0, 3, 1], [3, 1, 0, 2]
-    shuffled = References(
-        references.embeddings[order][:, patches],
-        references.labels[order],
-        [references.files[index] for index in order],
-        references.weights_sha256,
+    shuffled = dataclasses.replace(
+        references, embeddings=references.embeddings[order][:, patches], labels=references.labels[order]
     )
     pixels = views(3, seed=2)
     one, other = (ReferenceScorer(scorer, each).score(pixels).log_odds for each in (references, shuffled))
@@ -198,17 +204,21 @@ def test_with_attacks_the_similarity_is_which_mean_is_nearer():
 
 def test_a_file_gives_back_what_was_saved(scorer, folder, tmp_path):
     references = enrolled(scorer, 2, 1)
-    references = References(
-        references.embeddings, references.labels, references.files, references.weights_sha256, "phone", 0.25,
-        PlattCalibration(1.5, -0.5), 0.6, "val, eer",
-    )  # fmt: skip
+    references = dataclasses.replace(
+        references,
+        weight=0.25,
+        calibration=PlattCalibration(1.5, -0.5),
+        decision_threshold=0.6,
+        developed_on="val, eer",
+    )
     path = tmp_path / "references.safetensors"
     references.save(path)
     loaded = References.load(path)
     np.testing.assert_array_equal(loaded.embeddings, references.embeddings)
     np.testing.assert_array_equal(loaded.labels, [1, 1, 0])
-    for name in ("files", "weights_sha256", "device", "weight", "calibration", "decision_threshold", "developed_on"):
+    for name in {field.name for field in dataclasses.fields(References)} - {"embeddings", "labels"}:
         assert getattr(loaded, name) == getattr(references, name)
+    assert loaded.captures_sha256 == [hashlib.sha256(capture.encoded).hexdigest() for capture in known([1, 1, 0])]
     assert loaded.weights_sha256 == file_sha256(folder / "model.safetensors")
     assert loaded.embeddings.shape == (3, 4, scorer.model.patchnet.embedding_size)
     with safe_open(path, framework="numpy") as file:
@@ -217,10 +227,10 @@ def test_a_file_gives_back_what_was_saved(scorer, folder, tmp_path):
 
 
 def test_with_a_file_or_without(scorer, tmp_path):
-    assert with_references(scorer, None) is scorer
+    assert with_references(scorer, load_references(None)) is scorer
     references = enrolled(scorer, 2, 0)
     references.save(tmp_path / "references.safetensors")
-    loaded = with_references(scorer, tmp_path / "references.safetensors")
+    loaded = with_references(scorer, load_references(tmp_path / "references.safetensors"))
     pixels = views(2, seed=3)
     expected = ReferenceScorer(scorer, references).score(pixels)
     np.testing.assert_array_equal(loaded.score(pixels).log_odds, expected.log_odds)
@@ -249,7 +259,8 @@ def stored(scorer, path, change_arrays=None, **changes):
         (lambda held: {"labels": held["labels"][:2]}, {}, "for labels"),
         (lambda held: {"embeddings": held["embeddings"] * 3}, {}, "unit length"),
         (lambda held: {"embeddings": held["embeddings"] * np.float32(np.nan)}, {}, "unit length"),
-        (None, {"files": []}, "0 names for 3 captures"),
+        (None, {"files": []}, "0 names and 3 digests for 3 captures"),
+        (None, {"captures_sha256": ["a"]}, "3 names and 1 digests for 3 captures"),
         (None, {"version": 9}, "version 9"),
         (None, {"colour": "red"}, "can't be used"),
         (None, {"calibration": {"scale": -1.0, "bias": 0.0}}, "isn't positive"),
@@ -259,8 +270,8 @@ def stored(scorer, path, change_arrays=None, **changes):
 def test_references_that_do_not_fit_are_one_line(scorer, tmp_path, arrays, changes, message):
     path = stored(scorer, tmp_path / "references.safetensors", arrays, **changes)
     with pytest.raises(InputError, match=message) as error:
-        with_references(scorer, path)
-    assert str(path) in str(error.value) and "\n" not in str(error.value)
+        with_references(scorer, load_references(path))
+    assert "\n" not in str(error.value)
 
 
 def test_what_is_no_file_of_references_is_one_line(scorer, folder, tmp_path):
@@ -276,19 +287,18 @@ def test_what_is_no_file_of_references_is_one_line(scorer, folder, tmp_path):
         (folder / "model.safetensors", "holds no references"),
     ):
         with pytest.raises(InputError, match=message) as error:
-            with_references(scorer, path)
+            load_references(path)
         assert str(path) in str(error.value) and "\n" not in str(error.value)
 
 
 def test_other_weights_are_refused(scorer, folder, tmp_path):
-    enrolled(scorer, 2, 0).save(tmp_path / "references.safetensors")
     other = shutil.copytree(folder, tmp_path / "other")
     network = PatchNetForImageClassification.from_pretrained(other)
     with torch.no_grad():
         network.classifier.weight.add_(1)
     network.save_pretrained(other)
     with pytest.raises(InputError, match="other weights"):
-        with_references(load_scorer(str(other), device="cpu"), tmp_path / "references.safetensors")
+        with_references(load_scorer(str(other), device="cpu"), enrolled(scorer, 2, 0))
 
 
 def test_a_graph_has_no_embeddings(folder, scorer, tmp_path):
@@ -308,8 +318,8 @@ def test_a_graph_has_no_embeddings(folder, scorer, tmp_path):
     graph = load_scorer(str(tmp_path / "model.onnx"))
     assert isinstance(graph, OnnxScorer)
     for attempt in (
-        lambda: with_references(graph, "references.safetensors"),
-        lambda: enroll(graph, views(1, 0), [1], ["a"]),
+        lambda: with_references(graph, enrolled(scorer, 1, 0)),
+        lambda: enroll(graph, known([1])),
     ):
         with pytest.raises(InputError, match="without embeddings"):
             attempt()
@@ -317,13 +327,27 @@ def test_a_graph_has_no_embeddings(folder, scorer, tmp_path):
 
 def test_enrolling_needs_a_live_capture_and_a_saved_model(scorer):
     with pytest.raises(InputError, match="no live references"):
-        enroll(scorer, views(2, 0), [0, 0], ["a", "b"])
+        enroll(scorer, known([0, 0]))
     with pytest.raises(InputError, match="need a saved model"):
-        enroll(TorchScorer("new", scorer.model, scorer.processor), views(1, 0), [1], ["a"])
+        enroll(TorchScorer("new", scorer.model, scorer.processor), known([1]))
+
+
+def test_an_image_is_enrolled_once_whatever_it_is_called(scorer):
+    first, second = known([1, 0])
+    with pytest.raises(InputError, match=r"0.png and copy.png are the same image"):
+        enroll(scorer, [first, second, first._replace(file="copy.png")])
+
+
+def test_a_linear_head_has_no_unit_to_add_a_similarity_in(folder, tmp_path):
+    linear = shutil.copytree(folder, tmp_path / "linear")
+    config = json.loads((linear / "config.json").read_text())
+    (linear / "config.json").write_text(json.dumps({**config, "head": "linear"}))
+    with pytest.raises(InputError, match="head 'linear'"):
+        enroll(load_scorer(str(linear), device="cpu"), known([1, 1]))
 
 
 def test_files_that_cannot_be_read_are_named(scorer, tmp_path):
     (tmp_path / "broken.jpg").write_bytes(b"no picture")
     for name in ("broken.jpg", "gone.jpg"):
         with pytest.raises(InputError, match=name):
-            read_views(scorer, [tmp_path / name])
+            enroll(scorer, read_captures([tmp_path / name], 1))
