@@ -76,7 +76,7 @@ def render_report(
         "names": ", ".join(numbers.name for numbers in shown),
         "tiles": TILES,
         "rates": shown_rates(shown),
-        "notes": [f"{numbers.name}: {note}" for numbers in sets for note in numbers.notes],
+        "notes": [f"{numbers.name}: {note}" for numbers in shown for note in numbers.notes],
         "point_sentence": point_sentence(point, level),
         "confidence": f"{100 * content['interval_settings']['confidence']:g}",
         "units": units,
