@@ -143,6 +143,14 @@ def test_names_from_outside_are_text_and_not_markup(random_set, tmp_path):
         assert name in shown
 
 
+def test_names_in_any_script_and_of_any_length_are_drawn_without_a_word(random_set, tmp_path, recwarn):
+    scored = random_set(types=("マスク 面具", "$\\frac{$", "x" * 120))
+    page, _ = written(tmp_path / "out", evaluation_of(scored))
+    assert not [str(warning.message) for warning in recwarn if issubclass(warning.category, UserWarning)]
+    texts = [text.strip() for text in page.texts]
+    assert texts.count("マスク 面具") >= 3 and texts.count("x" * 10 + "…" + "x" * 10) == 2
+
+
 def test_metrics_file_is_json_of_all_numbers_with_null_for_what_is_undefined(random_set, tmp_path):
     live = random_set("live", labels=np.ones(160, dtype=np.int64), attack_types=["bonafide"] * 160)
     evaluation = evaluation_of(live, random_set("val", seed=1))
