@@ -133,9 +133,9 @@ def point_sentence(point: OperatingPoint, level: str = "image") -> str:
     How the threshold came about, for people.
 
     >>> point_sentence(OperatingPoint.fixed(0.5, "given"))
-    'The threshold, P(live) = 0.5 (log-odds 0.000), was given beforehand.'
+    'The threshold, P(live) = 0.5 (log-odds 0.0000), was given beforehand.'
     """
-    value = f"The threshold, P(live) = {shown_threshold(point.threshold)} (log-odds {point.threshold_log_odds:.3f}),"
+    value = f"The threshold, P(live) = {shown_threshold(point.threshold)} (log-odds {point.threshold_log_odds:.4f}),"
     if point.origin == "model":
         return f"{value} is the model's own decision_threshold."
     if point.origin == "given":

@@ -240,7 +240,7 @@ def draw_apcer_by_type(
     axes.set_xlabel("APCER (%)")
     axes.tick_params(axis="y", length=0)
     # Above, because whiskers may be anywhere.
-    _finish(axes, loc="lower right", bbox_to_anchor=(1, 1), ncols=LEGEND_COLUMNS)
+    _finish(axes, loc="lower right", bbox_to_anchor=(1, 1), ncols=LEGEND_COLUMNS, fontsize="small")
 
 
 def shown_name(name: str, length: int = NAME_LENGTH) -> str:

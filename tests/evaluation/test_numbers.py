@@ -81,6 +81,15 @@ def test_what_an_absent_class_leaves_undefined_is_said_and_not_warned_of(random_
     assert not [warning for warning in recwarn if issubclass(warning.category, metrics.UndefinedRateWarning)]
 
 
+def test_an_interval_without_width_is_not_left_to_look_like_certainty(random_set):
+    labels = random_set().labels
+    separated = random_set(scores=20.0 * labels - 10)
+    numbers = set_numbers(Presentations.of(separated), OperatingPoint.fixed(0.5, "given"), QUICK)
+    assert numbers.intervals["acer"] == (0, 0) and numbers.intervals["bpcer"][1] > 0.04
+    (note,) = numbers.notes
+    assert "the same ACER, EER, AUC" in note and "doesn't say that the number is certain" in note
+
+
 def test_attack_types_that_would_share_a_name_are_a_mistake(random_set):
     scored = random_set(types=("a b", "a_b"))
     with pytest.raises(InputError, match="two attack types"):

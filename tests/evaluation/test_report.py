@@ -195,6 +195,22 @@ def test_the_table_has_hter_where_the_threshold_is_from_elsewhere(random_set):
         assert f"[{100 * low:.2f}, {100 * high:.2f}]" in text
 
 
+def test_many_attack_types_have_a_table_of_their_own_and_names_keep_to_a_line(random_set):
+    kinds = tuple(f"mask {number}\nof {'silicone ' * 9}" for number in range(10))
+    evaluation = evaluation_of(random_set("one", types=kinds), random_set("two", seed=1))
+    lines = evaluation_text(evaluation.shown, evaluation.point, evaluation.settings).splitlines()
+    assert max(map(len, lines)) < 140
+    header = next(line for line in lines if line.startswith("attack type"))
+    rows = lines[lines.index(header) + 2 :][: 2 * 10 + 2 * 2]
+    assert sum(row.startswith("mask ") for row in rows) == 20
+    found = evaluation.sets["two"].attack_types["print"]
+    row = next(row for row in rows if re.match(r"print +two ", row)).split()
+    assert row[2:5] == [str(found.accepted), str(found.attacks), f"{100 * found.apcer:.2f}"]
+    few = evaluation_of(random_set(types=("new\nline",)))
+    header = evaluation_text(few.shown, few.point, few.settings).splitlines()[0]
+    assert header.endswith("APCER new line %")
+
+
 def test_the_worst_images_are_those_and_show_what_the_model_saw(random_set):
     scored = random_set()
     dataset, images, point = dataset_of(scored), Presentations.of(scored), OperatingPoint.fixed(0.5, "given")
