@@ -11,7 +11,7 @@ from PIL import Image
 from patchnet_hf import PatchNetConfig, PatchNetForImageClassification, PatchNetImageProcessor
 from patchnet_hf.data.schema import capture_features
 from patchnet_hf.errors import InputError
-from patchnet_hf.evaluation.scored_set import COLUMNS, ScoredSet
+from patchnet_hf.evaluation.scored_set import COLUMNS
 from patchnet_hf.evaluation.scoring import image_digests, score_dataset
 from patchnet_hf.inference.scorers import TorchScorer
 
@@ -77,14 +77,6 @@ def test_the_fingerprint_is_of_what_was_scored_and_not_of_where_it_lies(scorer, 
     others = [captures(range(4)), captures([0, 1, 2, 3, 6]), captures([1, 0, 2, 3, 4]), captures(face_box=[None] * 5)]
     others.append(captures(attack_type=["mask", "bonafide", "print", "bonafide", "print"]))
     assert len({first, *map(fingerprint, others)}) == 6
-
-
-def test_pooled_sets_follow_one_another(scorer):
-    one, two = (score_dataset(scorer, captures(seeds), "val") for seeds in (range(3), range(3, 5)))
-    both, whole = ScoredSet.pooled([one, two], "total"), score_dataset(scorer, captures(), "val")
-    np.testing.assert_allclose(both.scores, whole.scores, atol=1e-5)
-    assert (both.files, both.attack_types, both.columns) == (whole.files, whole.attack_types, whole.columns)
-    assert both.labels.tolist() == whole.labels.tolist() and len(both) == 5
 
 
 def test_a_capture_that_cannot_be_decoded_is_named(scorer):
