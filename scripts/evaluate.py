@@ -1,6 +1,7 @@
 #!/usr/bin/env python
 """Measures a trained model on datasets, at a threshold that the reported data had no part in."""
 
+import os
 import shlex
 import sys
 
@@ -117,7 +118,7 @@ def main() -> int:
     evaluation = evaluate(scorer, data, settings, command, progress)
     write_evaluation(evaluation, arguments.output, arguments.overwrite)
     print(evaluation_text(evaluation.shown, evaluation.point, settings))
-    print(f"next: open {shlex.quote(arguments.output.rstrip('/'))}/{REPORT_FILE}")
+    print(f"next: open {shlex.quote(os.path.join(arguments.output, REPORT_FILE))}")
     return 0
 
 

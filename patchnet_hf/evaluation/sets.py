@@ -1,7 +1,9 @@
 """The datasets of an evaluation: found, named and checked before anything is scored."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 
 import numpy as np
 from datasets import Dataset
@@ -13,7 +15,7 @@ from .numbers import IntervalSettings, metrics_at
 from .operating_point import OperatingPoint
 from .presentations import Presentations, check_unit
 from .scored_set import COLUMNS, ScoredSet
-from .scoring import dataset_fingerprint
+from .scoring import image_digests
 from .settings import EvaluationSettings
 
 POOLED = "total"
@@ -28,11 +30,13 @@ class EvaluationData:
         sets: name to captures, of those that are reported.
         given: name to `DIR[:SPLIT]` as the user wrote it.
         development: what the threshold is chosen on, if it is.
+        repeated: how many images are in more than one of the sets.
     """
 
     sets: dict[str, Dataset]
     given: dict[str, str]
     development: Dataset | None = None
+    repeated: int = 0
 
 
 def load_evaluation_data(specs: Sequence[str], settings: EvaluationSettings) -> EvaluationData:
@@ -44,9 +48,9 @@ def load_evaluation_data(specs: Sequence[str], settings: EvaluationSettings) -> 
         settings: of the evaluation.
 
     Raises:
-        InputError: a missing folder or split; two equal sets, under whatever names; a threshold that would be chosen
-            on a set that is reported or lacks a class; captures without the videos or subjects that were asked for;
-            clips of two labels; attack types that would be reported under one name.
+        InputError: a missing folder or split; two sets of the same captures, under whatever names; a threshold that
+            would be chosen on captures that are reported, or on a set that lacks a class; captures without the videos
+            or subjects that were asked for; clips of two labels; attack types that would be reported under one name.
     """
     sets = load_splits(specs)
     if POOLED in sets:
@@ -57,30 +61,27 @@ def load_evaluation_data(specs: Sequence[str], settings: EvaluationSettings) -> 
     metrics_at(Presentations.pooled(counted, ", ".join(sets)), OperatingPoint.fixed(0.5, "given"))
     if development is not None:
         _check_development(development, settings)
-    items = list(sets.items())
-    for number, (name, dataset) in enumerate(items):
-        if development is not None and same_captures(dataset, development):
+    digests = {}
+    if len(sets) > 1 or development is not None:
+        digests = {name: Counter(image_digests(dataset, given[name])) for name, dataset in sets.items()}
+    if development is not None:
+        _check_disjoint(set(image_digests(development, settings.threshold_on)), digests, given, settings.threshold_on)
+    for one, other in combinations(digests, 2):
+        if digests[one] == digests[other]:
+            raise InputError(f"{given[one]} and {given[other]} are the same captures; leave one of them out")
+    in_sets = Counter(digest for of_set in digests.values() for digest in of_set)
+    return EvaluationData(sets, given, development, sum(count > 1 for count in in_sets.values()))
+
+
+def _check_disjoint(
+    development: set[bytes], digests: Mapping[str, Counter], given: Mapping[str, str], threshold_on: str
+) -> None:
+    for name, found in digests.items():
+        if shared := sum(count for digest, count in found.items() if digest in development):
             raise InputError(
-                f"the threshold would be chosen on {settings.threshold_on}, the captures that are reported as "
-                f"{given[name]}; choose it on others, or leave that set out"
+                f"the threshold would be chosen on {threshold_on}, which holds {shared} of the {found.total()} "
+                f"captures that are reported as {given[name]}; choose it on others, or leave them out"
             )
-        for other, captures in items[:number]:
-            if same_captures(dataset, captures):
-                raise InputError(f"{given[other]} and {given[name]} are the same captures; leave one of them out")
-    return EvaluationData(sets, given, development)
-
-
-def same_captures(one: Dataset, other: Dataset) -> bool:
-    """Whether two datasets hold the same captures, however they are called or stored."""
-    if one is other:
-        return True
-    # The images are read only where all that is quick to compare is equal.
-    quick = ("label", "attack_type")
-    return (
-        len(one) == len(other)
-        and all(one[column][:] == other[column][:] for column in quick)
-        and dataset_fingerprint(one) == dataset_fingerprint(other)
-    )
 
 
 def _check_development(dataset: Dataset, settings: EvaluationSettings) -> None:

@@ -1,5 +1,6 @@
 """Trained models as scorers of views, whatever runs them: PyTorch weights of a folder or the Hub, or an ONNX graph."""
 
+import glob
 import hashlib
 import re
 from abc import ABC, abstractmethod
@@ -20,6 +21,8 @@ from ..models.modeling_patchnet import live_spoof_logits
 DEVICES = ("auto", "cpu", "cuda")
 WEIGHTS_FILE = "model.safetensors"
 GRAPH_FILE = "model.onnx"
+CONFIG_FILE = "config.json"
+PROCESSOR_FILE = "preprocessor_config.json"
 # What the Hub allows as a model's id: a name, or an owner and a name.
 HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
@@ -200,8 +203,12 @@ class OnnxScorer(Scorer):
         return {
             "model": self.name,
             "runs_on": f"ONNX Runtime {self._runtime}, cpu",
-            "weights_sha256": file_sha256(self.path),
+            "weights_sha256": file_sha256(self.path, *self._weights_beside()),
         }
+
+    def _weights_beside(self) -> list[Path]:
+        """`model.onnx.data` or `model.onnx_data`, where exporters put the weights of large or all graphs."""
+        return sorted(self.path.parent.glob(glob.escape(self.path.name) + "[._]data"))
 
 
 def live_log_odds(logits: np.ndarray) -> np.ndarray:
@@ -231,10 +238,13 @@ def calibration_of(scorer: Scorer) -> PlattCalibration:
     return UNCALIBRATED if held is None else PlattCalibration(float(held["scale"]), float(held["bias"]))
 
 
-def file_sha256(path: str | Path) -> str:
-    """SHA-256 of a file as 64 hexadecimal digits."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def file_sha256(*paths: str | Path) -> str:
+    """SHA-256 of a file, or of several one after the other, as 64 hexadecimal digits."""
+    digest = hashlib.sha256()
+    for path in paths:
+        with open(path, "rb") as file:
+            hashlib.file_digest(file, lambda: digest)
+    return digest.hexdigest()
 
 
 def load_scorer(model: str, revision: str | None = None, device: str = "auto") -> Scorer:
@@ -255,14 +265,21 @@ def load_scorer(model: str, revision: str | None = None, device: str = "auto") -
     if path.suffix == ".onnx" and not path.is_dir():
         if not path.is_file():
             raise InputError(f"{model} doesn't exist; expected an exported graph")
-        config, processor = load_settings(str(path.parent), model)
-        return OnnxScorer(model, path, config, processor)
+        return _onnx_scorer(model, path)
     if path.is_dir() and not (path / WEIGHTS_FILE).is_file() and (graph := graph_in(path)) is not None:
-        config, processor = load_settings(model, model)
-        return OnnxScorer(model, graph, config, processor)
+        return _onnx_scorer(model, graph)
     network, processor = load_model(model, revision)
     weights = path / WEIGHTS_FILE if path.is_dir() else cached_file(model, WEIGHTS_FILE, revision=revision)
     return TorchScorer(model, network.to(chosen_device(device)), processor, weights)
+
+
+def _onnx_scorer(model: str, graph: Path) -> OnnxScorer:
+    for name in (CONFIG_FILE, PROCESSOR_FILE):
+        if not (graph.parent / name).is_file():
+            raise InputError(
+                f"{graph} has no {name} beside it; an exported graph needs {CONFIG_FILE} and {PROCESSOR_FILE}"
+            )
+    return OnnxScorer(model, graph, *load_settings(str(graph.parent), model))
 
 
 def graph_in(folder: Path) -> Path | None:
@@ -301,7 +318,7 @@ def load_settings(
         InputError: they are missing, broken, or of another type of model.
     """
     local = Path(source).exists()
-    if local and not (Path(source) / "config.json").is_file():
+    if local and not (Path(source) / CONFIG_FILE).is_file():
         raise InputError(f"{shown} holds no model (no config.json); scripts/train.py --output_dir {shown} makes one")
     if not local and not HUB_ID.fullmatch(source):
         raise InputError(f"{shown} doesn't exist; expected the folder of a model, or a model id of the Hub")

@@ -125,6 +125,27 @@ def test_what_is_no_graph_is_one_line(folder, tmp_path):
     assert "\n" not in str(error.value)
 
 
+def test_a_graph_without_its_settings_is_one_line_that_names_them(tmp_path):
+    (tmp_path / "model.onnx").write_bytes(b"graph")
+    (tmp_path / "config.json").write_text("{}")
+    for model in (tmp_path, tmp_path / "model.onnx"):
+        with pytest.raises(InputError, match=r"model\.onnx has no preprocessor_config\.json beside it") as error:
+            load_scorer(str(model))
+        assert "\n" not in str(error.value)
+
+
+def test_the_hash_of_a_graph_is_of_its_weights_too_where_they_are_in_a_file_beside_it(folder, tmp_path):
+    pytest.importorskip("onnxruntime")
+    export(folder, tmp_path / "graph", (1, 3, PATCH, PATCH), [0])
+    scorer = load_scorer(str(tmp_path / "graph"))
+    hashes = [scorer.description()["weights_sha256"]]
+    for name in ("model.onnx.data", "model.onnx_data"):
+        (tmp_path / "graph" / name).write_bytes(b"weights")
+        hashes.append(scorer.description()["weights_sha256"])
+    (tmp_path / "graph" / name).write_bytes(b"others")
+    assert len({*hashes, scorer.description()["weights_sha256"]}) == 4
+
+
 @pytest.mark.parametrize("model", ["outputs/nowhere", "../outputs/nowhere", "nowhere.onnx"])
 def test_what_is_nowhere_is_one_line(model):
     with pytest.raises(InputError) as error:
