@@ -83,6 +83,7 @@ def draw_patch_scores(scores: Sequence[CaptureScore], path: str | Path, columns:
             fontsize=9,
             fontweight="bold",
             color=VERDICT_COLORS[score.verdict],
+            parse_math=False,  # a name may have dollar signs
         )
     bar = figure.colorbar(colored, ax=list(axes), location="bottom", shrink=0.4, aspect=40, pad=0.02)
     bar.set_label("live probability of each patch")

@@ -127,3 +127,10 @@ def test_the_table_says_of_how_many_frames_a_clip_was_scored():
 
     lines = score_table([clip(1), clip(2), CaptureScore(Path("face.jpg"), error="not an image")]).splitlines()
     assert [line.split("  ")[-1] for line in lines[2:]] == ["1 frame", "2 frames", "not an image"]
+
+
+def test_names_with_dollar_signs_are_no_formulas(tmp_path):
+    views = np.zeros((4, 32, 32, 3), dtype=np.uint8)
+    score = CaptureScore(Path("a$^$.jpg"), 0.9, 2.2, "live", (0.9,) * 4, views)
+    draw_patch_scores([score], tmp_path / "picture.png")
+    assert Image.open(tmp_path / "picture.png").width > 100
