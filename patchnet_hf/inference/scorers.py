@@ -4,6 +4,8 @@ import glob
 import hashlib
 import re
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,7 +13,7 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 from scipy.special import logsumexp
-from transformers.utils import cached_file
+from transformers.utils import cached_file, logging
 
 from ..errors import InputError
 from ..metrics.calibration import UNCALIBRATED, PlattCalibration
@@ -351,15 +353,32 @@ def load_model(
     _, processor = load_settings(source, source, revision)
     local = Path(source).exists()
     try:
-        model, loading = PatchNetForImageClassification.from_pretrained(
-            source, local_files_only=local, revision=revision, use_safetensors=True, output_loading_info=True
-        )
+        if not local:  # Before it is quiet: a download keeps its progress bar.
+            cached_file(source, WEIGHTS_FILE, revision=revision)
+        with _quiet_transformers():
+            model, loading = PatchNetForImageClassification.from_pretrained(
+                source, local_files_only=local, revision=revision, use_safetensors=True, output_loading_info=True
+            )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise InputError(f"{source} can't be loaded as a PatchNet model: {_first_line(error)}") from error
     for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
         if keys := sorted(map(str, loading[kind])):
             raise InputError(f"the weights in {source} don't fit the model: {kind.replace('_', ' ')} {keys[0]} ...")
     return model.eval(), processor
+
+
+@contextmanager
+def _quiet_transformers() -> Iterator[None]:
+    """Without transformers' bar over the weights, and without its words on those that don't fit: we say that."""
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
 
 
 def _first_line(error: Exception) -> str:

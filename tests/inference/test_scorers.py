@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from patchnet_hf import PatchNetConfig, PatchNetForImageClassification, PatchNetImageProcessor
 from patchnet_hf.errors import InputError
@@ -151,6 +152,33 @@ def test_what_is_nowhere_is_one_line(model):
     with pytest.raises(InputError) as error:
         load_scorer(model)
     assert model in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.slow
+def test_loading_says_nothing_but_its_error_and_leaves_transformers_as_it_was(folder, tmp_path):
+    """As a process: transformers writes to the stderr that was there when it was imported."""
+    broken = shutil.copytree(folder, tmp_path / "broken")
+    weights = load_file(broken / "model.safetensors")
+    weights.pop("classifier.weight")
+    save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
+    code = (
+        "import sys\n"
+        "from transformers.utils import logging\n"
+        "from patchnet_hf.errors import InputError\n"
+        "from patchnet_hf.inference.scorers import load_scorer\n"
+        "before = logging.get_verbosity()\n"
+        "load_scorer(sys.argv[1], device='cpu')\n"
+        "try:\n"
+        "    load_scorer(sys.argv[2], device='cpu')\n"
+        "except InputError as error:\n"
+        "    print(error)\n"
+        "print(logging.get_verbosity() == before, logging.is_progress_bar_enabled())\n"
+    )
+    arguments = [sys.executable, "-c", code, folder, broken]
+    done = subprocess.run(arguments, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    error, state = done.stdout.splitlines()
+    assert "don't fit the model: missing keys classifier.weight" in error and state == "True True"
 
 
 @pytest.mark.slow
