@@ -20,7 +20,6 @@ from ..metrics.calibration import UNCALIBRATED, PlattCalibration
 from ..models import PatchNetConfig, PatchNetForImageClassification, PatchNetImageProcessor
 from ..models.modeling_patchnet import live_spoof_logits
 
-DEVICES = ("auto", "cpu", "cuda")
 WEIGHTS_FILE = "model.safetensors"
 GRAPH_FILE = "model.onnx"
 CONFIG_FILE = "config.json"
@@ -162,12 +161,14 @@ class OnnxScorer(Scorer):
             logits, types = self._run(pixel_values)
             of_patches = np.full((captures, count), np.nan)
             if types is not None:
-                of_patches = self._calibrated(self._log_odds_of_types(types.astype(np.float64)))
+                of_patches = calibration_of(self).calibrate(self._log_odds_of_types(types.astype(np.float64)))
             return ViewScores(live_log_odds(logits.astype(np.float64)), of_patches, None)
         patches = pixel_values.reshape(captures * count, *pixel_values.shape[2:])
         logits, _ = self._run(patches[:, None] if len(self._input.shape) == 5 else patches)
         of_patches = live_log_odds(logits.astype(np.float64)).reshape(captures, count)
-        return ViewScores(self._calibrated(mean_log_odds(self._uncalibrated(of_patches))), of_patches, None)
+        calibration = calibration_of(self)
+        averaged = calibration.calibrate(mean_log_odds(calibration.uncalibrate(of_patches)))
+        return ViewScores(averaged, of_patches, None)
 
     def _run(self, pixel_values: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         names = [self._output] + ([self._types] if self._types else [])
@@ -191,14 +192,6 @@ class OnnxScorer(Scorer):
         live = np.zeros(patch_type_logits.shape[-1], dtype=bool)
         live[self.config.live_patch_type_ids] = True
         return logsumexp(patch_type_logits[..., live], axis=-1) - logsumexp(patch_type_logits[..., ~live], axis=-1)
-
-    def _calibrated(self, log_odds: np.ndarray) -> np.ndarray:
-        calibration = self.config.calibration
-        return log_odds if calibration is None else calibration["scale"] * log_odds + calibration["bias"]
-
-    def _uncalibrated(self, log_odds: np.ndarray) -> np.ndarray:
-        calibration = self.config.calibration
-        return log_odds if calibration is None else (log_odds - calibration["bias"]) / calibration["scale"]
 
     def description(self) -> dict[str, str]:
         """As [`Scorer.description`]."""
