@@ -44,6 +44,7 @@ def test_several_training_sets_are_united_by_the_names_of_their_patch_types(fold
     names = training.features["patch_type"].names
     assert names == ["a/live", "a/print", "b/live"]
     assert [names[index] for index in training["patch_type"]] == ["a/live", "a/print", "b/live", "a/print", "b/live"]
+    assert training.features == capture_features(names)
     assert list(sets) == ["one_val", "two_val"], "sets of the same name are told apart by their folder"
 
 
