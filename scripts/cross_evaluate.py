@@ -15,7 +15,7 @@ EXAMPLES = """examples:
   python scripts/cross_evaluate.py --protocol configs/protocols/demo_leave_one_attack_out.yaml --dry-run
   python scripts/cross_evaluate.py --protocol configs/protocols/demo_leave_one_attack_out.yaml --output outputs/loao
   python scripts/cross_evaluate.py --protocol configs/protocols/oulu_npu_4.yaml --output outputs/oulu4 \\
-    --accelerate_config configs/accelerate/several_gpus.yaml
+    --accelerate-config configs/accelerate/several_gpus.yaml
 """
 
 
@@ -29,13 +29,16 @@ def main() -> int:
         "--overwrite", action="store_true", help="train folds anew whose settings or captures have changed since"
     )
     parser.add_argument(
-        "--accelerate_config",
+        "--accelerate-config",
         metavar="FILE.yaml",
-        help="train by accelerate launch with this configuration (default: one process, on one GPU or the CPU)",
+        help="train by accelerate launch with this configuration, whose num_processes counts the GPUs (default: one "
+        "process, on one GPU or the CPU)",
     )
     arguments = parser.parse_args()
     if not arguments.dry_run and arguments.output is None:
         parser.error("--output is missing; --dry-run does without")
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        parser.error("start it with python; it starts its trainings by accelerate launch with --accelerate-config")
     # As it is now: checking a recipe's options sets variables that a training would inherit.
     environment = dict(os.environ)
 

@@ -1,6 +1,7 @@
 #!/usr/bin/env python
 """Measures a trained model on datasets, at a threshold that the reported data had no part in."""
 
+import os
 import shlex
 import sys
 
@@ -120,7 +121,7 @@ def main() -> int:
     print(evaluation_text(evaluation.shown, evaluation.point, settings))
     for name, count in data.left_out.items():
         print(f"left out: {count} captures of {name} that are among the references")
-    print(f"next: open {shlex.quote(arguments.output.rstrip('/'))}/{REPORT_FILE}")
+    print(f"next: open {shlex.quote(os.path.join(arguments.output, REPORT_FILE))}")
     return 0
 
 

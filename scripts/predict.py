@@ -1,6 +1,7 @@
 """Says for each face image or clip how likely it is live, and which of its patches say so."""
 
 import json
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -96,9 +97,9 @@ def main() -> int:
     for output in filter(None, (None if to_stdout else arguments.json, arguments.picture)):
         if not Path(output).absolute().parent.is_dir():
             raise InputError(f"the folder of {output} doesn't exist")
-        if Path(output).is_dir():
+        if os.path.isdir(output):
             raise InputError(f"{output} is a folder; name a file in it")
-    if arguments.picture and Path(arguments.picture).suffix not in PICTURE_FORMATS:
+    if arguments.picture and Path(arguments.picture).suffix.lower() not in PICTURE_FORMATS:
         raise InputError(f"{arguments.picture} ends in none of {', '.join(PICTURE_FORMATS)}")
     boxes = FaceBoxes(arguments.boxes) if arguments.boxes else None
     sources = find_sources(arguments.inputs or (boxes.files if boxes else []))
@@ -124,7 +125,10 @@ def main() -> int:
     else:
         print(score_table(scores))
         if arguments.json:
-            Path(arguments.json).write_text(entries + "\n", encoding="utf-8")
+            try:
+                Path(arguments.json).write_text(entries + "\n", encoding="utf-8")
+            except OSError as error:
+                raise InputError(f"{arguments.json} can't be written: {error.strerror}") from error
     notes = sys.stderr if to_stdout else sys.stdout
     pictures = sum(len(score.pictures) for score in scores)
     if drawn:

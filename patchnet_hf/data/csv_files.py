@@ -4,7 +4,7 @@ import codecs
 import csv
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,7 +52,6 @@ class CsvLayout:
     """How a CSV file is written: `columns` maps each known column to its position."""
 
     delimiter: str
-    encoding: str
     columns: dict[str, int]
     width: int | None
     """Number of columns that the header names; None without a header."""
@@ -151,15 +150,14 @@ def source_name(path: Path) -> str:
 
 
 def read_layout(path: Path) -> CsvLayout:
-    """Finds out how a CSV file is written: encoding, delimiter, and which column stands where.
+    """Finds out how a CSV file is written: its delimiter, and which column stands where.
 
     A file has a header when its first row names one of our columns; otherwise its rows are `image_name,label`.
 
     Raises:
         InputError: when the file can't be read, has no rows or delimiter, or a header without our two columns.
     """
-    encoding = _encoding(path)
-    samples = {delimiter: _sample(path, encoding, delimiter) for delimiter in DELIMITERS}
+    samples = {delimiter: _sample(path, delimiter) for delimiter in DELIMITERS}
     if not samples[","]:
         raise InputError(f"{path}: the file is empty; expected rows of image_name,label")
     delimiter = max(DELIMITERS, key=lambda delimiter: _delimiter_score(samples[delimiter]))
@@ -177,7 +175,7 @@ def read_layout(path: Path) -> CsvLayout:
         raise InputError(f"{path}: the header has no column image_name or label; found: {', '.join(rows[0])}")
     if not has_header:
         extra = tuple(f"column {number} (no header)" for number in range(3, len(rows[0]) + 1))
-        return CsvLayout(delimiter, encoding, {"image_name": 0, "label": 1}, None, extra)
+        return CsvLayout(delimiter, {"image_name": 0, "label": 1}, None, extra)
 
     missing = [name for name in REQUIRED_COLUMNS if name not in names]
     if missing:
@@ -199,7 +197,7 @@ def read_layout(path: Path) -> CsvLayout:
     ignored = [cell or f"column {number}" for number, cell in enumerate(rows[0], 1) if cell.lower() not in known]
     if "material" in columns and "device" not in columns:
         ignored.append("material (makes a patch type only together with device)")
-    return CsvLayout(delimiter, encoding, columns, len(names), tuple(ignored))
+    return CsvLayout(delimiter, columns, len(names), tuple(ignored))
 
 
 def read_rows(path: Path, layout: CsvLayout | None = None) -> Iterator[CaptureRow | BadRow]:
@@ -212,7 +210,7 @@ def read_rows(path: Path, layout: CsvLayout | None = None) -> Iterator[CaptureRo
     """
     layout = layout or read_layout(path)
     source = source_name(path)
-    records = _records(path, layout.encoding, layout.delimiter)
+    records = read_records(path, layout.delimiter)
     if layout.width is not None:
         next(records)
     for first_line, last_line, cells in records:
@@ -240,7 +238,7 @@ def _capture_row(values: dict[str, str], file: str, line: int, default_source: s
         patch_type=_patch_type(values, label),
         attack_type=_attack_type(values.get("attack_type", ""), label),
         source=values.get("source") or default_source,
-        face_box=_face_box([values.get(name, "") for name in FACE_COLUMNS]),
+        face_box=parse_face_box([values.get(name, "") for name in FACE_COLUMNS]),
         **{name: values.get(name) or None for name in ("subject", "session", "video", "device")},
     )
 
@@ -269,7 +267,12 @@ def _attack_type(text: str, label: int) -> str:
     return text or DEFAULT_ATTACK_TYPE
 
 
-def _face_box(cells: list[str]) -> tuple[int, int, int, int] | None:
+def parse_face_box(cells: Sequence[str]) -> tuple[int, int, int, int] | None:
+    """The box `x, y, w, h` in four cells of a CSV file; `None` when all are empty.
+
+    Raises:
+        ValueError: they aren't four whole numbers.
+    """
     if not any(cells):
         return None
     given = ", ".join(cell or "nothing" for cell in cells)
@@ -322,11 +325,15 @@ def _encoding(path: Path) -> str:
     return "utf-16" if start in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig"
 
 
-def _records(path: Path, encoding: str, delimiter: str) -> Iterator[tuple[int, int, list[str]]]:
-    """Yields first line, last line and stripped cells of every record that isn't a blank line."""
+def read_records(path: Path, delimiter: str) -> Iterator[tuple[int, int, list[str]]]:
+    """Yields first line, last line and stripped cells of every record of a CSV file that isn't a blank line.
+
+    Raises:
+        InputError: when the file can't be read, or its text not as CSV.
+    """
     line = 0
     try:
-        with open(path, encoding=encoding, newline="") as file:
+        with open(path, encoding=_encoding(path), newline="") as file:
             reader = csv.reader(file, delimiter=delimiter, skipinitialspace=True)
             for cells in reader:
                 first_line, line = line + 1, reader.line_num
@@ -351,8 +358,8 @@ def _undecodable_line(path: Path) -> int:
     return 1
 
 
-def _sample(path: Path, encoding: str, delimiter: str) -> list[list[str]]:
-    return [cells for _, (_, _, cells) in zip(range(_SAMPLED_ROWS), _records(path, encoding, delimiter), strict=False)]
+def _sample(path: Path, delimiter: str) -> list[list[str]]:
+    return [cells for _, (_, _, cells) in zip(range(_SAMPLED_ROWS), read_records(path, delimiter), strict=False)]
 
 
 def _delimiter_score(rows: list[list[str]]) -> tuple[bool, int, int]:

@@ -80,7 +80,7 @@ class CaptureFilter:
     A mapping names columns and what their value must be: one value, a list of values, `{not: ...}` for all but those.
     A value is text; `null` stands for captures without one. A number, and text of digits, also means the same number
     with other leading zeros where no capture has just that text. `1-20` means the numbers 1 to 20, with or without
-    leading zeros, where no capture has just that text.
+    leading zeros, where no capture has just that text (`2024-01` may be the name of a session).
 
     Args:
         alternatives: each a mapping of columns to conditions.
@@ -188,16 +188,14 @@ def _condition(given, where: str) -> Condition:
 
 
 def _text(value, where: str) -> str | None:
-    # YAML reads `yes` as a boolean and `2024-01-31` as a date: whoever meant text has to say so.
-    if value is not None and (isinstance(value, bool) or not isinstance(value, (str, int, float))):
+    # YAML reads `yes` as a boolean, `2024-01-31` as a date and `1.10` as 1.1: whoever meant text has to say so.
+    if value is not None and (isinstance(value, bool) or not isinstance(value, (str, int))):
         raise InputError(
-            f"{where} is {value!r}; expected text or a number (in quotes where YAML reads something else)"
+            f"{where} is {value!r}; expected text or a whole number (in quotes where YAML reads something else)"
         )
     text = None if value is None else str(value)
     if where.endswith(": label") and text in ("0", "1"):
         return LABELS[int(text)]
-    if text is not None and (bounds := RANGE.fullmatch(text)) and int(bounds[1]) > int(bounds[2]):
-        raise InputError(f"{where}: the range {text} ends before it begins")
     return text
 
 
@@ -216,6 +214,8 @@ def _matching(values: Sequence[str | None], known: Sequence[str | None], where: 
             matches = []
         elif bounds := RANGE.fullmatch(value):
             first, last = int(bounds[1]), int(bounds[2])
+            if first > last:
+                raise InputError(f"{where}: the range {value} ends before it begins")
             matches = [index for number, places in numbers.items() if first <= number <= last for index in places]
         else:
             matches = numbers.get(int(value), []) if value.isascii() and value.isdigit() else []

@@ -1,7 +1,7 @@
 """Datasets of the data contract by the names that a command line or YAML gives them."""
 
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import datasets
 import numpy as np
@@ -120,23 +120,28 @@ def load_all_sets(
 
 def load_splits(specs: Sequence[str], noun: str = "set") -> dict[str, datasets.Dataset]:
     """
-    Splits by name; those of the same name are told apart by their folder.
+    Splits by name; those of the same name are told apart by as much of their folders as it takes.
 
     Args:
         specs: `DIR[:SPLIT]` each.
         noun: what a message calls one of them.
 
     Raises:
-        InputError: a missing folder or split, or two equal names.
+        InputError: a missing folder or split, or one that is given twice.
     """
     loaded = [(spec, *load_split(spec)) for spec in specs]
-    names = [name for _, name, _ in loaded]
-    sets = {}
-    for spec, name, part in loaded:
-        if names.count(name) > 1:
-            folder = spec.removesuffix(f":{name}").rstrip("/")
-            name = f"{Path(folder).name}_{name}"
-        if name in sets:
-            raise InputError(f"two {noun}s are called {name}: {', '.join(specs)}")
-        sets[name] = part
-    return sets
+    splits = [name for _, name, _ in loaded]
+    folders = [PurePath(spec.removesuffix(f":{name}")).parts for spec, name, _ in loaded]
+    names = splits
+    # As few parts of the folders as tell the sets apart.
+    for depth in range(1, max(map(len, folders), default=0) + 1):
+        if len(set(names)) == len(names):
+            break
+        names = [
+            name if splits.count(name) == 1 else "_".join([*(part.strip("/") for part in folder[-depth:]), name])
+            for name, folder in zip(splits, folders, strict=True)
+        ]
+    for number, (spec, name) in enumerate(zip(specs, names, strict=True)):
+        if name in names[:number]:
+            raise InputError(f"{specs[names.index(name)]} and {spec} are the same {noun}; leave one of them out")
+    return {name: part for name, (_, _, part) in zip(names, loaded, strict=True)}

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from fnmatch import fnmatch
@@ -23,8 +24,8 @@ from ..metrics.operating_point import Criterion, probability_threshold_at
 from ..whole_folder import whole_folder
 from .calibration_report import DIAGRAM_FILE, RESULT_FILE, CalibrationReport, Settings
 from .reliability_diagram import draw_reliability
-from .scoring import score_dataset
-from .sets import load_evaluation_data
+from .scoring import image_digests, score_dataset
+from .sets import check_disjoint, load_evaluation_data
 from .settings import EvaluationSettings
 
 CONFIG_FILE = "config.json"
@@ -90,8 +91,11 @@ def calibrate_model(
         raise InputError(f"the number of bins is {bins}; expected at least 1")
     check_model_and_output(model, output, overwrite)
     settings = EvaluationSettings(batch_size=batch_size, workers=workers)
-    datasets = load_evaluation_data([development, *tests], settings).sets
-    fitted_on = next(iter(datasets))
+    data = load_evaluation_data([development, *tests], settings)
+    datasets, fitted_on = data.sets, next(iter(data.sets))
+    if data.repeated:
+        digests = {name: Counter(image_digests(dataset, name)) for name, dataset in datasets.items()}
+        check_disjoint(digests.pop(fitted_on), digests, data.given, development)
     for name, dataset in datasets.items():
         if name == fitted_on or prior is not None:
             check_both_classes(name, dataset)

@@ -1,6 +1,7 @@
 """Enrolling a device: references from image files or drawn from a dataset, written into a file."""
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,8 @@ from .reference_trials import (
     trial_table,
     try_references,
 )
-from .sets import same_captures
+from .scoring import image_digests
+from .sets import check_disjoint
 
 
 @dataclass(frozen=True)
@@ -86,12 +88,10 @@ def enroll_device(
         known = read_captures(live, 1) + read_captures(attack, 0)
     else:
         name, captures = load_split(dataset)
-        if trials and development is not None and same_captures(captures, development[1]):
-            raise InputError(
-                f"the threshold would be chosen on {threshold_on}, the captures that --trials reports as {dataset}; "
-                "choose it on others"
-            )
         capture_device, captures = captures_of_device(name, captures, capture_device)
+        if trials and development is not None:
+            reported = {name: Counter(image_digests(captures, dataset))}
+            check_disjoint(set(image_digests(development[1], threshold_on)), reported, {name: dataset}, threshold_on)
         known = draw_captures(name, captures, count, attack_count, seed)
     path = reference_file(model, capture_device, output, overwrite)
     scorer = load_scorer(model, revision, device)

@@ -1,7 +1,7 @@
 """The job behind scripts/evaluate.py: sets scored and measured at one operating point."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from datasets import Dataset
@@ -91,10 +91,14 @@ def evaluate(
     scored = {name: scored_as(dataset, name) for name, dataset in data.sets.items()}
     presentations = {name: Presentations.of(part, settings.level) for name, part in scored.items()}
     pooled = Presentations.pooled(list(presentations.values()), POOLED)
+    total = set_numbers(pooled, point, settings.intervals)
+    if data.repeated:
+        note = f"images that are in more than one set, and count in each: {data.repeated}"
+        total = replace(total, notes=[*total.notes, note])
     return Evaluation(
         point,
         {name: set_numbers(part, point, settings.intervals) for name, part in presentations.items()},
-        set_numbers(pooled, point, settings.intervals),
+        total,
         scored,
         presentations,
         pooled,

@@ -113,6 +113,11 @@ def set_numbers(
         )
     # Of an absent class the metrics have said it.
     notes = notes or [str(warning.message) for warning in caught]
+    if certain := [name.upper() for name in ("acer", "eer", "auc") if intervals[name][0] == intervals[name][1]]:
+        notes.append(
+            f"all bootstrap samples gave the same {', '.join(certain)}: an interval without width doesn't say that "
+            "the number is certain; see those of APCER and BPCER"
+        )
     if "hter" in metrics:
         intervals["hter"] = intervals["acer_pooled"]
     counts = {"images": len(presentations.of_image)}

@@ -76,7 +76,7 @@ def render_report(
         "names": ", ".join(numbers.name for numbers in shown),
         "tiles": TILES,
         "rates": shown_rates(shown),
-        "notes": [f"{numbers.name}: {note}" for numbers in sets for note in numbers.notes],
+        "notes": [f"{numbers.name}: {note}" for numbers in shown for note in numbers.notes],
         "point_sentence": point_sentence(point, level),
         "confidence": f"{100 * content['interval_settings']['confidence']:g}",
         "units": units,
@@ -133,9 +133,9 @@ def point_sentence(point: OperatingPoint, level: str = "image") -> str:
     How the threshold came about, for people.
 
     >>> point_sentence(OperatingPoint.fixed(0.5, "given"))
-    'The threshold, P(live) = 0.5 (log-odds 0.000), was given beforehand.'
+    'The threshold, P(live) = 0.5 (log-odds 0.0000), was given beforehand.'
     """
-    value = f"The threshold, P(live) = {shown_threshold(point.threshold)} (log-odds {point.threshold_log_odds:.3f}),"
+    value = f"The threshold, P(live) = {shown_threshold(point.threshold)} (log-odds {point.threshold_log_odds:.4f}),"
     if point.origin == "model":
         return f"{value} is the model's own decision_threshold."
     if point.origin == "references":

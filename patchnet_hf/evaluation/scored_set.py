@@ -1,6 +1,5 @@
 """The scores of an evaluation set, with all that metrics, tables and reports need to know of its captures."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -37,17 +36,3 @@ class ScoredSet:
 
     def __len__(self) -> int:
         return len(self.scores)
-
-    @classmethod
-    def pooled(cls, parts: Sequence["ScoredSet"], name: str) -> "ScoredSet":
-        """The captures of all parts together, scored by the same model."""
-        return cls(
-            name,
-            [file for part in parts for file in part.files],
-            np.concatenate([part.scores for part in parts]),
-            np.concatenate([part.labels for part in parts]),
-            [kind for part in parts for kind in part.attack_types],
-            np.concatenate([part.patch_scores for part in parts]),
-            {column: [value for part in parts for value in part.columns[column]] for column in COLUMNS},
-            "+".join(part.fingerprint for part in parts),
-        )

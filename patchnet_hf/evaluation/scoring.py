@@ -2,14 +2,13 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterable
 
 import numpy as np
 from datasets import Dataset
 from torch.utils.data import DataLoader
 
-from ..data.views import EvaluationViews, decode_capture
+from ..data.views import EvaluationViews, decode_capture, encoded_images, image_bytes
 from ..errors import InputError
 from ..inference.scorers import Scorer
 from ..models import PatchNetImageProcessor
@@ -33,10 +32,6 @@ class _FingerprintedViews(EvaluationViews):
             return {"error": f"capture {index} ({row['image']['path']}): {error}"}
         return {"pixel_values": views, "digest": _capture_digest(row)}
 
-    def digests(self) -> Iterator[bytes]:
-        """Of all captures, without decoding them."""
-        return map(_capture_digest, self._rows)
-
     def fingerprint(self, digests: Iterable[bytes]) -> str:
         """Of the dataset, from the digests of its captures."""
         whole = hashlib.sha256()
@@ -46,16 +41,26 @@ class _FingerprintedViews(EvaluationViews):
         return whole.hexdigest()[:FINGERPRINT_DIGITS]
 
 
-def dataset_fingerprint(dataset: Dataset) -> str:
-    """The `fingerprint` that its [`ScoredSet`] will have; every capture is read, and none decoded."""
-    views = _FingerprintedViews(dataset, None)
-    return views.fingerprint(views.digests())
+def image_digests(dataset: Dataset, name: str) -> list[bytes]:
+    """
+    SHA-256 of each image's bytes, which tells a capture again whatever its order, labels, face box and name are.
+
+    Every image is read, and none decoded.
+
+    Raises:
+        InputError: a file that an image lies in can't be read.
+    """
+    digests = []
+    for index, row in enumerate(encoded_images(dataset, ["image"])):
+        try:
+            digests.append(hashlib.sha256(image_bytes(row["image"])).digest())
+        except OSError as error:
+            raise InputError(f"{name}: capture {index} ({row['image']['path']}): {error}") from error
+    return digests
 
 
 def _capture_digest(row: dict) -> bytes:
-    data = row["image"]["bytes"]
-    data = Path(row["image"]["path"]).read_bytes() if data is None else data
-    return hashlib.sha256(data + json.dumps(row["face_box"]).encode()).digest()
+    return hashlib.sha256(image_bytes(row["image"]) + json.dumps(row["face_box"]).encode()).digest()
 
 
 def score_dataset(

@@ -1,21 +1,21 @@
 """The datasets of an evaluation: found, named and checked before anything is scored."""
 
-import hashlib
-from collections.abc import Collection, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import combinations
 
 import numpy as np
 from datasets import Dataset
 
 from ..data.loading import load_split, load_splits
 from ..data.schema import LIVE, SPOOF
-from ..data.views import encoded_images, image_bytes
 from ..errors import InputError
 from .numbers import IntervalSettings, metrics_at
 from .operating_point import OperatingPoint
 from .presentations import Presentations, check_unit
 from .scored_set import COLUMNS, ScoredSet
-from .scoring import dataset_fingerprint
+from .scoring import image_digests
 from .settings import EvaluationSettings
 
 POOLED = "total"
@@ -30,12 +30,14 @@ class EvaluationData:
         sets: name to captures, of those that are reported.
         given: name to `DIR[:SPLIT]` as the user wrote it.
         development: what the threshold is chosen on, if it is.
+        repeated: how many images are in more than one of the sets.
         left_out: how many captures of a set, by its name, are references and therefore not in it.
     """
 
     sets: dict[str, Dataset]
     given: dict[str, str]
     development: Dataset | None = None
+    repeated: int = 0
     left_out: dict[str, int] = field(default_factory=dict)
 
 
@@ -51,9 +53,9 @@ def load_evaluation_data(
         enrolled: SHA-256 of the files of captures that scores are compared with; they are left out.
 
     Raises:
-        InputError: a missing folder or split; two equal sets, under whatever names; a threshold that would be chosen
-            on a set that is reported or lacks a class; captures without the videos or subjects that were asked for;
-            clips of two labels; attack types that would be reported under one name.
+        InputError: a missing folder or split; two sets of the same captures, under whatever names; a threshold that
+            would be chosen on captures that are reported, or on a set that lacks a class; captures without the videos
+            or subjects that were asked for; clips of two labels; attack types that would be reported under one name.
     """
     sets = load_splits(specs)
     if POOLED in sets:
@@ -71,48 +73,52 @@ def load_evaluation_data(
     metrics_at(Presentations.pooled(counted, ", ".join(sets)), OperatingPoint.fixed(0.5, "given"))
     if development is not None:
         _check_development(development, settings)
-    items = list(sets.items())
-    for number, (name, dataset) in enumerate(items):
-        if development is not None and same_captures(dataset, development):
+    digests = {}
+    if len(sets) > 1 or development is not None:
+        digests = {name: Counter(image_digests(dataset, given[name])) for name, dataset in sets.items()}
+    if development is not None:
+        check_disjoint(set(image_digests(development, settings.threshold_on)), digests, given, settings.threshold_on)
+    for one, other in combinations(digests, 2):
+        if digests[one] == digests[other]:
+            raise InputError(f"{given[one]} and {given[other]} are the same captures; leave one of them out")
+    in_sets = Counter(digest for of_set in digests.values() for digest in of_set)
+    return EvaluationData(sets, given, development, sum(count > 1 for count in in_sets.values()), left_out)
+
+
+def check_disjoint(
+    development: Collection[bytes], digests: Mapping[str, Counter], given: Mapping[str, str], threshold_on: str
+) -> None:
+    """
+    Makes sure that no capture is reported that a threshold is chosen on.
+
+    Args:
+        development: digests of the images that it is chosen on ([`image_digests`]).
+        digests: name to those of each set that is reported.
+        given: name to `DIR[:SPLIT]` as the user wrote it.
+        threshold_on: the same for `development`.
+
+    Raises:
+        InputError: some are.
+    """
+    for name, found in digests.items():
+        if shared := sum(count for digest, count in found.items() if digest in development):
             raise InputError(
-                f"the threshold would be chosen on {settings.threshold_on}, the captures that are reported as "
-                f"{given[name]}; choose it on others, or leave that set out"
+                f"the threshold would be chosen on {threshold_on}, which holds {shared} of the {found.total()} "
+                f"captures that are reported as {given[name]}; choose it on others, or leave them out"
             )
-        for other, captures in items[:number]:
-            if same_captures(dataset, captures):
-                raise InputError(f"{given[other]} and {given[name]} are the same captures; leave one of them out")
-    return EvaluationData(sets, given, development, left_out)
 
 
 def without_captures(dataset: Dataset, name: str, digests: Collection[str]) -> Dataset:
     """
-    The captures whose file has none of these SHA-256 digests.
+    The captures whose file has none of these SHA-256 digests, in hexadecimal digits.
 
     Raises:
-        InputError: none is left.
+        InputError: none is left, or a file can't be read.
     """
-    images = encoded_images(dataset, ["image"])
-    kept = [
-        index
-        for index, row in enumerate(images)
-        if hashlib.sha256(image_bytes(row["image"])).hexdigest() not in digests
-    ]
+    kept = [index for index, digest in enumerate(image_digests(dataset, name)) if digest.hex() not in digests]
     if len(dataset) and not kept:
         raise InputError(f"all captures of {name} are among the references")
     return dataset if len(kept) == len(dataset) else dataset.select(kept)
-
-
-def same_captures(one: Dataset, other: Dataset) -> bool:
-    """Whether two datasets hold the same captures, however they are called or stored."""
-    if one is other:
-        return True
-    # The images are read only where all that is quick to compare is equal.
-    quick = ("label", "attack_type")
-    return (
-        len(one) == len(other)
-        and all(one[column][:] == other[column][:] for column in quick)
-        and dataset_fingerprint(one) == dataset_fingerprint(other)
-    )
 
 
 def _check_development(dataset: Dataset, settings: EvaluationSettings) -> None:

@@ -3,29 +3,37 @@
 import math
 from collections.abc import Sequence
 
+from ..metrics.plots import shown_name
 from ..text_table import percent, text_table
 from .numbers import SetNumbers
 from .operating_point import OperatingPoint
 from .settings import EvaluationSettings
 
 RATES = (("acer", "ACER"), ("apcer", "APCER"), ("bpcer", "BPCER"), ("eer", "EER"), ("auc", "AUC"), ("hter", "HTER"))
+# More attack types than this have a table of their own.
+TYPE_COLUMNS = 5
 UNIT_NAMES = {"subject": "subjects", "video": "videos", "image": "images"}
 
 
 def evaluation_text(numbers: Sequence[SetNumbers], point: OperatingPoint, settings: EvaluationSettings) -> str:
     """What an evaluation prints: rates, their intervals, the threshold, and what else has to be known."""
-    notes = [f"note: {of.name}: {note}" for of in numbers for note in of.notes]
-    parts = [numbers_table(numbers), intervals_title(numbers, settings), intervals_table(numbers), point.sentence()]
-    return "\n\n".join([parts[0], "\n".join(parts[1:3]), "\n".join([*notes, parts[3]])])
-
-
-def numbers_table(numbers: Sequence[SetNumbers]) -> str:
-    """Rates of every set, one row a set, in percent; HTER where there is one, and the APCER of each attack type."""
-    rates = shown_rates(numbers)
     types = attack_types_of(numbers)
+    columns = types if len(types) <= TYPE_COLUMNS else []
+    parts = [
+        numbers_table(numbers, columns),
+        "\n".join([intervals_title(numbers, settings), intervals_table(numbers, columns)]),
+        *([] if types == columns else [attack_types_table(numbers)]),
+        "\n".join([*(f"note: {of.name}: {note}" for of in numbers for note in of.notes), point.sentence()]),
+    ]
+    return "\n\n".join(parts)
+
+
+def numbers_table(numbers: Sequence[SetNumbers], types: Sequence[str]) -> str:
+    """Rates of every set, one row a set, in percent; HTER where there is one, and the APCER of `types`."""
+    rates = shown_rates(numbers)
     clips = any("clips" in of.counts for of in numbers)
     header = ["set", "images", *(["clips"] if clips else []), *(f"{title} %" for _, title in rates)]
-    header += [f"APCER {kind} %" for kind in types]
+    header += [f"APCER {shown_name(kind)} %" for kind in types]
     rows = []
     for of in numbers:
         row = [of.name, str(of.counts["images"]), *([str(of.counts["clips"])] if clips else [])]
@@ -35,11 +43,10 @@ def numbers_table(numbers: Sequence[SetNumbers]) -> str:
     return text_table(header, rows)
 
 
-def intervals_table(numbers: Sequence[SetNumbers]) -> str:
+def intervals_table(numbers: Sequence[SetNumbers], types: Sequence[str]) -> str:
     """The confidence intervals of [`numbers_table`], in the same columns."""
     rates = [(key, title) for key, title in shown_rates(numbers) if any(key in of.intervals for of in numbers)]
-    types = attack_types_of(numbers)
-    header = ["set", *(f"{title} %" for _, title in rates), *(f"APCER {kind} %" for kind in types)]
+    header = ["set", *(f"{title} %" for _, title in rates), *(f"APCER {shown_name(kind)} %" for kind in types)]
     rows = []
     for of in numbers:
         row = [of.name, *(shown_interval(of.intervals.get(key)) for key, _ in rates)]
@@ -47,6 +54,19 @@ def intervals_table(numbers: Sequence[SetNumbers]) -> str:
         row += [shown_interval(None if kind is None else (kind.low, kind.high)) for kind in found]
         rows.append(row)
     return text_table(header, rows)
+
+
+def attack_types_table(numbers: Sequence[SetNumbers]) -> str:
+    """APCER of each attack type and set with its interval, one row each: for more types than a line has room for."""
+    header = ["attack type", "set", "accepted", "of", "APCER %", "interval"]
+    rows = []
+    for kind in attack_types_of(numbers):
+        for of in numbers:
+            if found := of.attack_types.get(kind):
+                counts = str(found.accepted), str(found.attacks)
+                interval = shown_interval((found.low, found.high))
+                rows.append([shown_name(kind), of.name, *counts, percent(found.apcer), interval])
+    return text_table(header, rows, left=(0, 1))
 
 
 def intervals_title(numbers: Sequence[SetNumbers], settings: EvaluationSettings) -> str:

@@ -1,12 +1,9 @@
 """Where the face is in each of many photographs, from a CSV file."""
 
-import csv
 import os
 from pathlib import Path
 
-import pandas as pd
-
-from ..data.csv_files import DELIMITERS, FACE_COLUMNS
+from ..data.csv_files import DELIMITERS, FACE_COLUMNS, parse_face_box, read_records
 from ..errors import InputError
 
 FaceBox = tuple[int, int, int, int]
@@ -24,19 +21,29 @@ class FaceBoxes:
         path: the CSV file, with a header and one of the delimiters of datasets' lists.
 
     Raises:
-        InputError: the file can't be read, lacks a column, has a box that isn't four whole numbers, or two for a file.
+        InputError: the file can't be read, lacks a column, names no file, has a box that isn't four whole numbers, or
+            two for a file.
     """
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
         self._boxes: dict[Path, FaceBox | None] = {}
-        for number, row in enumerate(_rows(self.path).itertuples(index=False), 2):
-            if not row[0]:
-                continue
-            file = Path(os.path.abspath(self.path.parent / row[0]))
-            box = _box(row[1:], f"{path}:{number}")
-            if self._boxes.setdefault(file, box) != box:
-                raise InputError(f"{path}:{number}: {row[0]} has another box above")
+        delimiter, header = _header(self.path)
+        places = [header.index(name) for name in COLUMNS]
+        for line, _, cells in list(read_records(self.path, delimiter))[1:]:
+            if len(cells) < len(header) or any(cells[len(header) :]):
+                raise InputError(f"{path}:{line}: {len(cells)} columns, the header has {len(header)}")
+            name, *box_cells = (cells[place] for place in places)
+            if not name:
+                raise InputError(f"{path}:{line}: image_name is empty")
+            try:
+                box = parse_face_box(box_cells)
+            except ValueError as error:
+                raise InputError(f"{path}:{line}: {error}") from error
+            if self._boxes.setdefault(Path(os.path.abspath(self.path.parent / name)), box) != box:
+                raise InputError(f"{path}:{line}: {name} has another box above")
+        if not self._boxes:
+            raise InputError(f"{path}: no rows below the header")
 
     @property
     def files(self) -> list[Path]:
@@ -56,32 +63,14 @@ class FaceBoxes:
             raise ValueError(f"{self.path} has no row for it") from None
 
 
-def _rows(path: Path) -> pd.DataFrame:
+def _header(path: Path) -> tuple[str, list[str]]:
+    """The delimiter that finds most of our columns in the first row, and that row's names in lower case."""
     expected = f"expected a header with {', '.join(COLUMNS)}"
-    try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            header = file.readline()
-        delimiter = max(DELIMITERS, key=header.count)
-        table = pd.read_csv(path, sep=delimiter, dtype=str, keep_default_na=False, encoding="utf-8-sig",
-                            skipinitialspace=True, skip_blank_lines=False, quoting=csv.QUOTE_MINIMAL)  # fmt: skip
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}") from error
-    except ValueError as error:
-        # pandas' own errors and those of text that isn't UTF-8 are all of this class.
-        raise InputError(f"{path} can't be read as CSV: {str(error).splitlines()[0]}; {expected}") from error
-    table.columns = table.columns.str.strip().str.lower()
-    if missing := [name for name in COLUMNS if name not in table.columns]:
+    rows = {delimiter: next(read_records(path, delimiter), (0, 0, []))[2] for delimiter in DELIMITERS}
+    names = {delimiter: [cell.lower() for cell in row] for delimiter, row in rows.items()}
+    delimiter = max(names, key=lambda delimiter: len(set(COLUMNS) & set(names[delimiter])))
+    if not names[delimiter]:
+        raise InputError(f"{path}: the file is empty; {expected}")
+    if missing := [name for name in COLUMNS if name not in names[delimiter]]:
         raise InputError(f"{path}: the header has no column {', '.join(missing)}; {expected}")
-    return table[list(COLUMNS)].apply(lambda column: column.str.strip())
-
-
-def _box(cells: tuple[str, ...], where: str) -> FaceBox | None:
-    if not any(cells):
-        return None
-    try:
-        # Tables that had a missing value somewhere come with every integer written as 12.0.
-        x, y, w, h = (int(cell.removesuffix(".0")) for cell in cells)
-    except ValueError:
-        given = ", ".join(cell or "nothing" for cell in cells)
-        raise InputError(f"{where}: face box is {given}; expected four whole numbers x, y, w, h") from None
-    return x, y, w, h
+    return delimiter, names[delimiter]

@@ -174,7 +174,7 @@ class LivenessMapper:
     def _dense(self, face: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
         model = self.scorer.model
         pixels = self.scorer.processor.normalize_views(torch.from_numpy(face.copy()).to(model.device))
-        features = None
+        log_odds = np.empty((len(rows), len(columns)))
         for row_numbers in _passes(rows, self.step, self.patch_size):
             for column_numbers in _passes(columns, self.step, self.patch_size):
                 # From the first to the end of the last patch: sizes that networks round in the same way as a patch's.
@@ -188,13 +188,12 @@ class LivenessMapper:
                     (rows[row_numbers] - rows[row_numbers[0]]) // self.step,
                     (columns[column_numbers] - columns[column_numbers[0]]) // self.step,
                 )
-                if features is None:
-                    features = windows.new_empty(len(rows), len(columns), windows.shape[-1])
-                numbers = torch.as_tensor(row_numbers)[:, None], torch.as_tensor(column_numbers)
-                features[numbers] = windows
-        types = model.classifier(model.patchnet.embed(features.flatten(0, 1)))
-        logits = model.calibrate(live_spoof_logits(types.unsqueeze(1), model.classifier.live_mask))
-        return live_log_odds(logits.double().cpu().numpy()).reshape(len(rows), len(columns))
+                # Scored pass by pass: at a stride of one pixel the features of all positions would fill the memory.
+                types = model.classifier(model.patchnet.embed(windows.flatten(0, 1)))
+                logits = model.calibrate(live_spoof_logits(types.unsqueeze(1), model.classifier.live_mask))
+                of_windows = live_log_odds(logits.double().cpu().numpy()).reshape(windows.shape[:2])
+                log_odds[np.ix_(row_numbers, column_numbers)] = of_windows
+        return log_odds
 
     def _windows(self, pixels: Tensor, rows: np.ndarray, columns: np.ndarray) -> Tensor:
         """Pooled features `(R, C, F)` of the windows that start at these cells of the feature map of `pixels`."""

@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from ..errors import InputError
 from .liveness_map import LivenessMap, LivenessMapper
-from .pictures import COLOR_MAP
+from .pictures import COLOR_MAP, VERDICT_COLORS
 from .scoring import CaptureScore
 from .sources import Source
 
@@ -26,7 +26,6 @@ SURROUNDINGS = 0.25
 OPACITY = 0.5
 DARKEST = 70
 LONGEST_NAME = 100
-VERDICT_COLORS = {"live": (26, 95, 168), "spoof": (179, 38, 30)}
 
 
 def draw_overlay(score: CaptureScore, liveness: LivenessMap, threshold: float) -> Image.Image:
@@ -45,6 +44,9 @@ def draw_overlay(score: CaptureScore, liveness: LivenessMap, threshold: float) -
     scale = _scale(shown.shape)
     panel = _resized(shown, scale)
     top, left, bottom, right = (round(side * scale) for side in region)
+    # A line of pixels is still there where the picture is shrunk.
+    top, left = min(top, panel.shape[0] - 1), min(left, panel.shape[1] - 1)
+    bottom, right = max(bottom, top + 1), max(right, left + 1)
     over = cv2.resize(liveness.over_region(), (right - left, bottom - top), interpolation=cv2.INTER_LINEAR)
     face = panel[top:bottom, left:right]
     # Lightened, for on black all colours look alike.
@@ -102,7 +104,8 @@ class Overlays:
         self.mapper, self.folder = mapper, Path(folder)
         self._given: set[str] = set()
         there = self.folder.resolve()
-        if inside := next((source.path for source in sources if source.path.resolve().parent == there), None):
+        files = [source.path for source in sources if source.kind != "camera"]
+        if inside := next((file for file in files if file.resolve().parent == there), None):
             raise InputError(f"{inside} lies in {folder}, where the overlays shall go; name another folder for them")
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -125,7 +128,9 @@ class Overlays:
 
     def _new_name(self, score: CaptureScore) -> str:
         """The capture's name, with the frame's number, and with a further number where it was given already."""
-        stem = re.sub(r"[^\w.-]+", "_", score.path.stem).strip("._")[:LONGEST_NAME] or "image"
+        stem = re.sub(r"[^\w.-]+", "_", score.path.stem).strip("._")
+        # File systems count bytes, of which a letter may have four.
+        stem = stem.encode()[:LONGEST_NAME].decode(errors="ignore") or "image"
         stem += "" if score.frame is None else f"_frame{score.frame:05d}"
         name, count = stem, 1
         # Some file systems don't tell A from a.

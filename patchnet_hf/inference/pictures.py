@@ -13,6 +13,7 @@ from .scoring import CaptureScore
 
 # Blue for live and red for attack are told apart by nearly everyone, green and red are not.
 COLOR_MAP = "RdYlBu"
+VERDICT_COLORS = {"live": "#1a5fa8", "spoof": "#b3261e"}
 GAP = 6
 
 
@@ -47,7 +48,7 @@ def draw_patch_scores(scores: Sequence[CaptureScore], path: str | Path, columns:
         columns: captures side by side.
 
     Raises:
-        InputError: the model gives no scores of single patches.
+        InputError: the model gives no scores of single patches, or the file can't be written.
     """
     if unknown := next((score.path for score in scores if not score.patch_probabilities), None):
         raise InputError(f"{unknown}: the model gives no scores of single patches to draw")
@@ -81,11 +82,15 @@ def draw_patch_scores(scores: Sequence[CaptureScore], path: str | Path, columns:
             f"{_short(score)}\n{score.verdict}, P(live) = {score.probability:.3f}",
             fontsize=9,
             fontweight="bold",
-            color="#1a5fa8" if score.verdict == "live" else "#b3261e",
+            color=VERDICT_COLORS[score.verdict],
+            parse_math=False,  # a name may have dollar signs
         )
     bar = figure.colorbar(colored, ax=list(axes), location="bottom", shrink=0.4, aspect=40, pad=0.02)
     bar.set_label("live probability of each patch")
-    figure.savefig(path)
+    try:
+        figure.savefig(path)
+    except OSError as error:
+        raise InputError(f"{path} can't be written: {error.strerror or error}") from error
 
 
 def _readable_on(color: tuple[float, ...]) -> str:

@@ -1,8 +1,11 @@
 """Trained models as scorers of views, whatever runs them: PyTorch weights of a folder or the Hub, or an ONNX graph."""
 
+import glob
 import hashlib
 import re
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,16 +13,17 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 from scipy.special import logsumexp
-from transformers.utils import cached_file
+from transformers.utils import cached_file, logging
 
 from ..errors import InputError
 from ..metrics.calibration import UNCALIBRATED, PlattCalibration
 from ..models import PatchNetConfig, PatchNetForImageClassification, PatchNetImageProcessor
 from ..models.modeling_patchnet import live_spoof_logits
 
-DEVICES = ("auto", "cpu", "cuda")
 WEIGHTS_FILE = "model.safetensors"
 GRAPH_FILE = "model.onnx"
+CONFIG_FILE = "config.json"
+PROCESSOR_FILE = "preprocessor_config.json"
 # What the Hub allows as a model's id: a name, or an owner and a name.
 HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
@@ -160,12 +164,14 @@ class OnnxScorer(Scorer):
             logits, types = self._run(pixel_values)
             of_patches = np.full((captures, count), np.nan)
             if types is not None:
-                of_patches = self._calibrated(self._log_odds_of_types(types.astype(np.float64)))
+                of_patches = calibration_of(self).calibrate(self._log_odds_of_types(types.astype(np.float64)))
             return ViewScores(live_log_odds(logits.astype(np.float64)), of_patches, None)
         patches = pixel_values.reshape(captures * count, *pixel_values.shape[2:])
         logits, _ = self._run(patches[:, None] if len(self._input.shape) == 5 else patches)
         of_patches = live_log_odds(logits.astype(np.float64)).reshape(captures, count)
-        return ViewScores(self._calibrated(mean_log_odds(self._uncalibrated(of_patches))), of_patches, None)
+        calibration = calibration_of(self)
+        averaged = calibration.calibrate(mean_log_odds(calibration.uncalibrate(of_patches)))
+        return ViewScores(averaged, of_patches, None)
 
     def _run(self, pixel_values: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         names = [self._output] + ([self._types] if self._types else [])
@@ -190,21 +196,17 @@ class OnnxScorer(Scorer):
         live[self.config.live_patch_type_ids] = True
         return logsumexp(patch_type_logits[..., live], axis=-1) - logsumexp(patch_type_logits[..., ~live], axis=-1)
 
-    def _calibrated(self, log_odds: np.ndarray) -> np.ndarray:
-        calibration = self.config.calibration
-        return log_odds if calibration is None else calibration["scale"] * log_odds + calibration["bias"]
-
-    def _uncalibrated(self, log_odds: np.ndarray) -> np.ndarray:
-        calibration = self.config.calibration
-        return log_odds if calibration is None else (log_odds - calibration["bias"]) / calibration["scale"]
-
     def description(self) -> dict[str, str]:
         """As [`Scorer.description`]."""
         return {
             "model": self.name,
             "runs_on": f"ONNX Runtime {self._runtime}, cpu",
-            "weights_sha256": file_sha256(self.path),
+            "weights_sha256": file_sha256(self.path, *self._weights_beside()),
         }
+
+    def _weights_beside(self) -> list[Path]:
+        """`model.onnx.data` or `model.onnx_data`, where exporters put the weights of large or all graphs."""
+        return sorted(self.path.parent.glob(glob.escape(self.path.name) + "[._]data"))
 
 
 def live_log_odds(logits: np.ndarray) -> np.ndarray:
@@ -234,10 +236,13 @@ def calibration_of(scorer: Scorer) -> PlattCalibration:
     return UNCALIBRATED if held is None else PlattCalibration(float(held["scale"]), float(held["bias"]))
 
 
-def file_sha256(path: str | Path) -> str:
-    """SHA-256 of a file as 64 hexadecimal digits."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def file_sha256(*paths: str | Path) -> str:
+    """SHA-256 of a file, or of several one after the other, as 64 hexadecimal digits."""
+    digest = hashlib.sha256()
+    for path in paths:
+        with open(path, "rb") as file:
+            hashlib.file_digest(file, lambda: digest)
+    return digest.hexdigest()
 
 
 def load_scorer(model: str, revision: str | None = None, device: str = "auto") -> Scorer:
@@ -258,14 +263,21 @@ def load_scorer(model: str, revision: str | None = None, device: str = "auto") -
     if path.suffix == ".onnx" and not path.is_dir():
         if not path.is_file():
             raise InputError(f"{model} doesn't exist; expected an exported graph")
-        config, processor = load_settings(str(path.parent), model)
-        return OnnxScorer(model, path, config, processor)
+        return _onnx_scorer(model, path)
     if path.is_dir() and not (path / WEIGHTS_FILE).is_file() and (graph := graph_in(path)) is not None:
-        config, processor = load_settings(model, model)
-        return OnnxScorer(model, graph, config, processor)
+        return _onnx_scorer(model, graph)
     network, processor = load_model(model, revision)
     weights = path / WEIGHTS_FILE if path.is_dir() else cached_file(model, WEIGHTS_FILE, revision=revision)
     return TorchScorer(model, network.to(chosen_device(device)), processor, weights)
+
+
+def _onnx_scorer(model: str, graph: Path) -> OnnxScorer:
+    for name in (CONFIG_FILE, PROCESSOR_FILE):
+        if not (graph.parent / name).is_file():
+            raise InputError(
+                f"{graph} has no {name} beside it; an exported graph needs {CONFIG_FILE} and {PROCESSOR_FILE}"
+            )
+    return OnnxScorer(model, graph, *load_settings(str(graph.parent), model))
 
 
 def graph_in(folder: Path) -> Path | None:
@@ -304,7 +316,7 @@ def load_settings(
         InputError: they are missing, broken, or of another type of model.
     """
     local = Path(source).exists()
-    if local and not (Path(source) / "config.json").is_file():
+    if local and not (Path(source) / CONFIG_FILE).is_file():
         raise InputError(f"{shown} holds no model (no config.json); scripts/train.py --output_dir {shown} makes one")
     if not local and not HUB_ID.fullmatch(source):
         raise InputError(f"{shown} doesn't exist; expected the folder of a model, or a model id of the Hub")
@@ -337,15 +349,32 @@ def load_model(
     _, processor = load_settings(source, source, revision)
     local = Path(source).exists()
     try:
-        model, loading = PatchNetForImageClassification.from_pretrained(
-            source, local_files_only=local, revision=revision, use_safetensors=True, output_loading_info=True
-        )
+        if not local:  # Before it is quiet: a download keeps its progress bar.
+            cached_file(source, WEIGHTS_FILE, revision=revision)
+        with _quiet_transformers():
+            model, loading = PatchNetForImageClassification.from_pretrained(
+                source, local_files_only=local, revision=revision, use_safetensors=True, output_loading_info=True
+            )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise InputError(f"{source} can't be loaded as a PatchNet model: {_first_line(error)}") from error
     for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
         if keys := sorted(map(str, loading[kind])):
             raise InputError(f"the weights in {source} don't fit the model: {kind.replace('_', ' ')} {keys[0]} ...")
     return model.eval(), processor
+
+
+@contextmanager
+def _quiet_transformers() -> Iterator[None]:
+    """Without transformers' bar over the weights, and without its words on those that don't fit: we say that."""
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
 
 
 def _first_line(error: Exception) -> str:

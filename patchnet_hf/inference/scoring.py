@@ -207,4 +207,5 @@ def score_table(scores: Iterable[CaptureScore]) -> str:
 
 
 def _note(score: CaptureScore) -> str:
-    return f"{len(score.frames)} frames" if score.frames else score.error or ""
+    count = len(score.frames)
+    return f"{count} frame{'s' * (count > 1)}" if count else score.error or ""

@@ -57,17 +57,16 @@ def find_sources(arguments: Iterable[str | os.PathLike]) -> list[Source]:
     The sources that paths and globs name, in the order given.
 
     A folder stands for all images and clips in it and the folders below it, sorted, without hidden ones. A glob is
-    expanded here where no file is called so: shells of Windows leave that to the program. `**` stands for any folders.
+    expanded here where no file is called so: shells of Windows leave that to the program. `**` stands for any folders,
+    and a file that it reaches in several ways is there once.
     What is empty or missing becomes a source with an `error`, so that the rest can go on.
     """
     sources: list[Source] = []
     for argument in map(os.fspath, arguments):
         if os.path.exists(argument) or not glob.has_magic(argument):
             sources += _sources_at(Path(argument))
-        elif matches := sorted(glob.glob(argument, recursive=True)):
-            sources += [source for match in matches for source in _sources_at(Path(match))]
         else:
-            sources.append(Source(Path(argument), error="no file matches"))
+            sources += _sources_matching(argument)
     return sources
 
 
@@ -87,6 +86,13 @@ def _sources_at(path: Path) -> list[Source]:
     if not found:
         return [Source(path, error="the folder holds no images or videos")]
     return [Source(file, _kind(file)) for file in sorted(found)]
+
+
+def _sources_matching(pattern: str) -> list[Source]:
+    found = [source for match in sorted(glob.glob(pattern, recursive=True)) for source in _sources_at(Path(match))]
+    # `**` matches a folder, what is in it, and empty folders between.
+    usable = list(dict.fromkeys(source for source in found if source.error is None))
+    return usable or found[:1] or [Source(Path(pattern), error="no file matches")]
 
 
 def _kind(path: Path) -> Literal["image", "video"]:

@@ -32,6 +32,10 @@ RATE_TICKS = (1e-6, 1e-5, 1e-4, 0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0
 # A line of a curve is nowhere further than this share of the axis from the curve of all points.
 CELLS = 2000
 BINS = 60
+# Legends of more names stand above their drawing.
+NAMES_INSIDE = 4
+LEGEND_COLUMNS = 3
+NAME_LENGTH = 20
 
 
 def draw_det(
@@ -66,7 +70,7 @@ def draw_det(
     axes.plot(ends, ends, ":", color="0.6", linewidth=1, zorder=1)
     for name, style in set_styles(curves, pooled).items():
         x, y = (_deviates(rates, low, high) for rates in (curves[name].apcer, curves[name].bpcer))
-        _draw_curve(axes, x, y, tuple(ends), tuple(ends), label=name, **style)
+        _draw_curve(axes, x, y, tuple(ends), tuple(ends), label=shown_name(name), **style)
         if name in points:
             _mark(axes, *_deviates(np.array(points[name]), low, high), style["color"])
     ticks = [rate for rate in RATE_TICKS if low <= rate <= high]
@@ -109,7 +113,7 @@ def draw_roc(
     curves = _defined(curves)
     axes.plot([0, 1], [0, 1], ":", color="0.6", linewidth=1, zorder=1)
     for name, style in set_styles(curves, pooled).items():
-        _draw_curve(axes, curves[name].apcer, 1 - curves[name].bpcer, (0, 1), (0, 1), label=name, **style)
+        _draw_curve(axes, curves[name].apcer, 1 - curves[name].bpcer, (0, 1), (0, 1), label=shown_name(name), **style)
         if points and name in points:
             apcer, bpcer = points[name]
             _mark(axes, apcer, 1 - bpcer, style["color"])
@@ -182,11 +186,11 @@ def draw_score_histograms(
         )
     if np.isfinite(threshold_log_odds):
         axes.axvline(threshold_log_odds, color="black", linewidth=1.2, linestyle="--")
-    axes.set_yticks(np.arange(len(groups))[::-1] + 0.35, list(groups))
+    axes.set_yticks(np.arange(len(groups))[::-1] + 0.35, list(map(shown_name, groups)), parse_math=False)
     axes.tick_params(axis="y", length=0)
     axes.set_ylim(-0.04, len(groups) + 0.05)
     axes.set_xlim(edges[0], edges[-1])
-    axes.set_xlabel("score: live log-odds, accepted from the dashed threshold on")
+    axes.set_xlabel("score: live log-odds")
     axes.spines[["top", "right", "left"]].set_visible(False)
 
 
@@ -225,9 +229,10 @@ def draw_apcer_by_type(
         whiskers = np.clip([values - ends[:, 0], ends[:, 1] - values], 0, None)
         marker, color = MARKERS[number % len(MARKERS)], style["color"]
         axes.errorbar(
-            values, rows, xerr=whiskers, fmt=marker, color=color, label=name, capsize=3, markersize=6, linewidth=1.5
-        )
-    axes.set_yticks(range(len(types)), types)
+            values, rows, xerr=whiskers, fmt=marker, color=color, label=shown_name(name), capsize=3, markersize=6,
+            linewidth=1.5,
+        )  # fmt: skip
+    axes.set_yticks(range(len(types)), list(map(shown_name, types)), parse_math=False)
     axes.set_ylim(max(len(types), 1) - 0.5, -0.5)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, position: f"{100 * value:.6g}"))
     reach = axes.get_xlim()[1]
@@ -235,7 +240,18 @@ def draw_apcer_by_type(
     axes.set_xlabel("APCER (%)")
     axes.tick_params(axis="y", length=0)
     # Above, because whiskers may be anywhere.
-    _finish(axes, loc="lower right", bbox_to_anchor=(1, 1), ncols=3)
+    _finish(axes, loc="lower right", bbox_to_anchor=(1, 1), ncols=LEGEND_COLUMNS, fontsize="small")
+
+
+def shown_name(name: str, length: int = NAME_LENGTH) -> str:
+    """
+    A name on one line and short enough to leave room for what is drawn; both of its ends are kept.
+
+    >>> shown_name("print"), shown_name("a mask of\\nsilicone, made by hand", 16)
+    ('print', 'a mask o… by hand')
+    """
+    name = " ".join(name.split())
+    return name if len(name) <= length else f"{name[: length // 2]}…{name[-(length // 2) :]}"
 
 
 def set_styles(names: Sequence[str] | Mapping[str, object], pooled: str | None = None) -> dict[str, dict]:
@@ -305,7 +321,12 @@ def _finish(axes: Axes, **legend) -> None:
     if not handles:
         axes.text(0.5, 0.5, "not defined", transform=axes.transAxes, ha="center", va="center", color="0.5")
     elif len(names) > 1:
-        axes.legend(handles, names, frameon=True, framealpha=0.9, edgecolor="0.9", **legend)
+        if len(names) > NAMES_INSIDE:
+            # They would hide the curves.
+            legend = {"loc": "lower right", "bbox_to_anchor": (1, 1), "ncols": LEGEND_COLUMNS, "fontsize": "small"}
+        drawn = axes.legend(handles, names, frameon=True, framealpha=0.9, edgecolor="0.9", **legend)
+        for text in drawn.get_texts():
+            text.set_parse_math(False)
 
 
 def _defined(curves: Mapping[str, DetCurve]) -> dict[str, DetCurve]:

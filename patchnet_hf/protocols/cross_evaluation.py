@@ -1,8 +1,8 @@
 """The job behind `scripts/cross_evaluate.py`: every fold of a protocol trained, tested, and put in one table."""
 
 import json
-import math
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,6 +10,7 @@ from pathlib import Path
 from ..data.balancing import BalancedSampling
 from ..data.loading import load_training_and_evaluation_sets
 from ..errors import InputError, did_you_mean
+from ..evaluation.metrics_file import finite
 from ..evaluation.numbers import set_numbers
 from ..evaluation.operating_point import choose_operating_point
 from ..evaluation.presentations import Presentations, check_clips
@@ -22,8 +23,8 @@ from ..training.network import build_model, build_processor, patch_types_of
 from ..yaml_files import read_yaml_mapping
 from .folds import Fold, check_fold, counts_of, make_folds, persons_of
 from .pool import Pool, load_pool
-from .protocol import LEFT_OUT, OF_A_FOLD, PARTS, Protocol, load_protocol
-from .runs import SCORED, FoldRun, Launcher, locked, score_fold, scores_file, train_fold
+from .protocol import CHOOSES_CAPTURES, LEFT_OUT, OF_A_FOLD, PARTS, Protocol, load_protocol
+from .runs import SCORED, FoldRun, Launcher, locked, score_fold, scores_file, train_fold, write_text
 from .saved_scores import read_scores
 from .table import csv_text, latex_row, markdown_table, parts_table, plain_table, summary_of
 
@@ -93,9 +94,9 @@ class Plan:
                 "be checked"
             )
         for fold in folds:
-            persons = {part: persons_of(self.pool.columns, fold.rows[part]) for part in PARTS}
-            if shared := len(persons["test"] & (persons["train"] | persons["development"])):
-                notes.append(f"fold {fold.name}: {shared} persons of the test set are in another part, as was allowed")
+            parts = Counter(person for part in PARTS for person in persons_of(self.pool.columns, fold.rows[part]))
+            if shared := sum(count > 1 for count in parts.values()):
+                notes.append(f"fold {fold.name}: {shared} persons are in several parts, as was allowed")
         return notes
 
 
@@ -115,6 +116,9 @@ def plan(path: str | Path) -> Plan:
     recipe = read_yaml_mapping(protocol.recipe, "recipe")
     parser.checked(protocol.recipe, recipe)
     parser.checked(f"{path}: options", protocol.options)
+    for name in CHOOSES_CAPTURES:
+        if recipe.get(name) is not None:
+            raise InputError(f"{protocol.recipe}: {name} can't be used here: the protocol says who is in which part")
     settings = {name: value for name, value in recipe.items() if name not in OF_A_FOLD} | dict(protocol.options)
     pool = load_pool(protocol.datasets)
     check_species(protocol, pool)
@@ -166,7 +170,10 @@ def check_training(parser: RunParser, settings: Mapping, folds: Sequence[Fold], 
         model, data, arguments = parser.described_by("recipe", {**settings, **own})
         training, sets = load_training_and_evaluation_sets(None, specs, specs, data.train_filter, data.eval_filter)
         patch_types, live = patch_types_of(training)
-        check_best_metric(arguments.metric_for_best_model, sets)
+        try:
+            check_best_metric(arguments.metric_for_best_model, sets)
+        except InputError as error:
+            raise InputError(f"fold {fold.name}: {error}") from error
         if not number:
             BalancedSampling.parse(data.balance, data.balance_length)
             build_processor(data)
@@ -208,15 +215,16 @@ def cross_evaluate(
         The results, as in `results.json`.
 
     Raises:
-        InputError: a folder holds a fold of other settings, a training fails, or something can't be written.
+        InputError: a folder holds a fold of other settings, or results of something else; a training fails, or
+            something can't be written.
         KeyboardInterrupt: Ctrl-C or SIGTERM; finished folds stay, and the same call goes on.
     """
     output = Path(output)
     if output.is_file():
         raise InputError(f"output {output} is a file; expected a folder")
-    if accelerate_config is not None and not Path(accelerate_config).is_file():
-        raise InputError(f"accelerate_config {accelerate_config} doesn't exist; configs/accelerate holds examples")
-    runs = {fold.name: FoldRun.of(fold, job.pool, job.settings, output) for fold in job.folds}
+    check_output(output, job)
+    launcher = Launcher.of(train_script, accelerate_config, os.environ if environment is None else environment)
+    runs = {fold.name: FoldRun.of(fold, job.pool, job.settings, output, launcher.processes) for fold in job.folds}
     chosen = [runs[fold.name] for fold in job.chosen(names)]
     changed = {run.fold.name: run.changes() for run in runs.values()}
     for run in chosen:
@@ -225,7 +233,6 @@ def cross_evaluate(
                 f"{run.folder} was trained in another way: {'; '.join(changed[run.fold.name])}; choose another "
                 "--output, or train it anew with --overwrite"
             )
-    launcher = Launcher.of(train_script, accelerate_config, os.environ if environment is None else environment)
     with locked(output) as lock:
         for number, run in enumerate(chosen, start=1):
             head = f"fold {number} of {len(chosen)}, {run.fold.name}"
@@ -251,6 +258,22 @@ def cross_evaluate(
         results = results_of(job, done)
         write_results(output, results)
     return results
+
+
+def check_output(output: Path, job: Plan) -> None:
+    """
+    Raises:
+        InputError: the folder holds results that aren't of this protocol, and would be replaced.
+    """
+    try:
+        there = json.loads((output / RESULTS_JSON).read_text(encoding="utf-8"))
+        ours = {fold["folder"] for fold in there["folds"]} & {fold.folder for fold in job.folds}
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError, KeyError, TypeError):
+        ours = set()
+    if not ours:
+        raise InputError(f"{output / RESULTS_JSON} is of something else; choose another --output")
 
 
 def results_of(job: Plan, runs: Sequence[FoldRun]) -> dict:
@@ -297,7 +320,7 @@ def results_of(job: Plan, runs: Sequence[FoldRun]) -> dict:
         "of": len(job.folds),
         "title": job.title,
         "counted": job.counted,
-        "summary": summary_of(folds) if folds else {},
+        "summary": summary_of(folds),
         "standard_deviation": "sample, n - 1",
         "notes": job.notes([run.fold for run in runs]),
     }
@@ -311,10 +334,7 @@ def with_species(scored: ScoredSet, species: Mapping[str, Sequence[str]]) -> Sco
 
 def report(results: Mapping) -> str:
     """The table for a terminal, with what there is to say of it."""
-    folds = results["folds"]
-    if not folds:
-        return f"{results['protocol']}: no fold is finished"
-    table = plain_table(folds, results["title"], results["counted"])
+    table = plain_table(results["folds"], results["title"], results["counted"])
     return "\n".join([results["protocol"], "", table, "", *explanations(results)])
 
 
@@ -328,7 +348,7 @@ def explanations(results: Mapping) -> list[str]:
     if len(folds) > 1:
         lines.append(f"Mean and sample standard deviation (n - 1) over {len(folds)} folds.")
     if len(folds) < of:
-        lines.append(f"{of - len(folds)} of {of} folds aren't finished.")
+        lines.append(f"{of - len(folds)} of {of} folds aren't finished, or were trained in another way.")
     return [*lines, *(f"Note: {note}." for note in results["notes"])]
 
 
@@ -340,28 +360,16 @@ def write_results(output: Path, results: Mapping) -> None:
         InputError: they can't be written.
     """
     folds, counted = results["folds"], results["counted"]
-    texts = {RESULTS_JSON: json.dumps(_finite(results), indent=2, ensure_ascii=False) + "\n"}
-    if folds:
-        texts[RESULTS_CSV] = csv_text(folds, counted)
-        table = markdown_table(folds, results["title"], counted)
-        texts[TABLE_FILE] = (
-            f"# {results['protocol']}\n\n{table}\n\n"
-            + "\n".join(explanations(results))
-            + f"\n\nAPCER, BPCER and ACER for LaTeX:\n\n    {latex_row(folds, results['protocol'])}\n"
-        )
+    table = markdown_table(folds, results["title"], counted)
+    texts = {
+        RESULTS_JSON: json.dumps(finite(results), indent=2, ensure_ascii=False) + "\n",
+        RESULTS_CSV: csv_text(folds, counted),
+        TABLE_FILE: f"# {results['protocol']}\n\n{table}\n\n"
+        + "\n".join(explanations(results))
+        + f"\n\nAPCER, BPCER and ACER for LaTeX:\n\n    {latex_row(folds, results['protocol'])}\n",
+    }
     try:
         for name, text in texts.items():
-            temporary = output / f"{name}.part"
-            temporary.write_text(text, encoding="utf-8")
-            os.replace(temporary, output / name)
+            write_text(output / name, text)
     except OSError as error:
         raise InputError(f"{output} can't be written: {error}") from error
-
-
-def _finite(value):
-    """JSON has no NaN and no infinity: null."""
-    if isinstance(value, Mapping):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

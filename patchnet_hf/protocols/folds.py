@@ -271,13 +271,6 @@ def counts_of(columns: CaptureColumns, rows: np.ndarray) -> dict:
     }
 
 
-def shared_subjects(fold: Fold, columns: CaptureColumns) -> int:
-    """How many persons are in the test set and in another part."""
-    test = persons_of(columns, fold.rows["test"])
-    others = persons_of(columns, fold.rows["train"]) | persons_of(columns, fold.rows["development"])
-    return len(test & others)
-
-
 def _sorted(values: Iterable) -> list:
     return sorted(values, key=lambda value: (value is None, str(value)))
 

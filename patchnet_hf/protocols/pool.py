@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import datasets
@@ -62,26 +63,30 @@ class Pool:
 
     def twins(self, first: np.ndarray, second: np.ndarray) -> list[tuple[int, int]]:
         """
-        Pairs of captures of two masks with files of the same name and the same bytes: one capture listed twice.
+        Captures of two masks with files of the same name and the same bytes: one capture listed twice.
+
+        Reads pictures only where name and size agree, and each of them once.
+
+        Returns:
+            For each capture of `second` that is one of `first`, the two.
         """
-        known: dict[tuple[str, int], list[int]] = {}
-        for index in np.flatnonzero(first):
-            known.setdefault(self._key(index), []).append(int(index))
-        candidates = [
-            (other, int(index)) for index in np.flatnonzero(second) for other in known.get(self._key(index), ())
-        ]
-        return [pair for pair in candidates if pair[0] == pair[1] or self._bytes(pair[0]) == self._bytes(pair[1])]
+        keys = [{index: self._key(index) for index in np.flatnonzero(rows).tolist()} for rows in (first, second)]
+        in_both = set(keys[0].values()) & set(keys[1].values())
+        candidates = [[index for index, key in part.items() if key in in_both] for part in keys]
+        digests = self._digests(sorted({*candidates[0], *candidates[1]}))
+        known = {(keys[0][index], digests[index]): index for index in candidates[0]}
+        found = ((known.get((keys[1][index], digests[index])), index) for index in candidates[1])
+        return [(one, other) for one, other in found if one is not None]
 
     def _key(self, index: int) -> tuple[str, int]:
         return os.path.basename(self.files[index]), int(self.sizes[index])
 
-    def _bytes(self, index: int) -> bytes | str:
-        image = self._encoded[index]["image"]
-        return image["path"] if image["bytes"] is None else image["bytes"]
-
-    @property
-    def _encoded(self) -> datasets.Dataset:
-        return self.captures.select_columns(["image"]).cast_column("image", datasets.Image(decode=False))
+    def _digests(self, indices: Sequence[int]) -> dict[int, bytes]:
+        """Of the bytes of these captures, or of the paths of those that lie in files of their own."""
+        encoded = self.captures.select_columns(["image"]).cast_column("image", datasets.Image(decode=False))
+        pictures = (row["image"] for row in encoded.select(indices))
+        data = (picture["bytes"] or str(picture["path"]).encode() for picture in pictures)
+        return {index: hashlib.sha256(item).digest() for index, item in zip(indices, data, strict=True)}
 
 
 def load_pool(given: tuple[str, ...]) -> Pool:

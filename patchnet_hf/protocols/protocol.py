@@ -6,19 +6,21 @@ from pathlib import Path
 
 from ..data.filters import CaptureFilter
 from ..errors import InputError, did_you_mean
+from ..evaluation.presentations import LEVELS
 from ..yaml_files import read_yaml_mapping
 
 PARTS = ("train", "development", "test")
 LEFT_OUT = {"source": "dataset", "attack_type": "attack type", "device": "device"}
 """Columns whose values can be left out one after the other, and what a value is called."""
 
-LEVELS = ("image", "clip")
 GROUPS = ("subject", "session", "video")
 # What a fold decides itself, or a run of several folds can't have.
 OF_A_FOLD = (
     *("dataset", "train", "eval", "train_filter", "eval_filter", "output_dir", "overwrite", "resume_from_checkpoint"),
     "push_to_hub",
 )
+# Of these, what a recipe can't just lose: with a filter of its own it means other captures than the protocol does.
+CHOOSES_CAPTURES = ("train_filter", "eval_filter")
 KEYS = (
     *("name", "recipe", "datasets", "options", "criterion", "level", "species", "leave_one_out", "targets"),
     *("hold_out", "folds", "allow_shared_subjects"),
@@ -121,11 +123,8 @@ def parse_protocol(given: Mapping, where: str) -> Protocol:
             if key in given:
                 raise InputError(f"{where}: {key} goes with leave_one_out; folds say themselves what is in each part")
     column = given.get("leave_one_out")
-    if column is not None and column not in LEFT_OUT:
-        raise InputError(
-            f"{where}: leave_one_out is {column!r}; expected one of {', '.join(LEFT_OUT)}"
-            f"{did_you_mean(str(column), LEFT_OUT)}"
-        )
+    if "leave_one_out" in given:
+        _one_of(column, tuple(LEFT_OUT), f"{where}: leave_one_out")
     options = _mapping(given.get("options", {}), f"{where}: options")
     for name in options:
         if name in OF_A_FOLD:
@@ -232,5 +231,5 @@ def _flag(given, where: str) -> bool:
 
 def _one_of(given, known: Collection[str], where: str) -> str:
     if given not in known:
-        raise InputError(f"{where} is {given!r}; expected {', '.join(known)}{did_you_mean(str(given), known)}")
+        raise InputError(f"{where} is {given!r}; expected one of {', '.join(known)}{did_you_mean(str(given), known)}")
     return given

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import torch
 import yaml
 
@@ -19,6 +20,7 @@ from ..errors import InputError
 from ..evaluation.scoring import score_dataset
 from ..inference.scorers import load_scorer
 from ..training.report import METRICS_JSON
+from ..yaml_files import read_yaml_mapping
 from .folds import Fold
 from .pool import Pool
 from .protocol import PARTS
@@ -53,20 +55,23 @@ class FoldRun:
         folder: of the run; the model, its scores and `fold.yaml` lie there.
         settings: the options of `scripts/train.py`, complete.
         captures: fingerprint of each part.
+        processes: that train it together; the batch of a step grows with them.
     """
 
     fold: Fold
     folder: Path
     settings: Mapping
     captures: Mapping[str, str]
+    processes: int = 1
 
     @classmethod
-    def of(cls, fold: Fold, pool: Pool, settings: Mapping, output: Path) -> "FoldRun":
+    def of(cls, fold: Fold, pool: Pool, settings: Mapping, output: Path, processes: int = 1) -> "FoldRun":
         """
         The run of a fold under `output`.
 
         Args:
             settings: the recipe's options with the protocol's.
+            processes: of its training.
         """
         folder = output / fold.folder
         own = {
@@ -76,7 +81,8 @@ class FoldRun:
             "eval_filter": fold.filters["development"],
             "output_dir": str(folder),
         }
-        return cls(fold, folder, {**settings, **own}, {part: pool.fingerprint(fold.rows[part]) for part in PARTS})
+        captures = {part: pool.fingerprint(fold.rows[part]) for part in PARTS}
+        return cls(fold, folder, {**settings, **own}, captures, processes)
 
     @property
     def is_finished(self) -> bool:
@@ -91,7 +97,8 @@ class FoldRun:
     def record(self) -> dict:
         """What the run's outcome depends on, as JSON."""
         settings = {name: value for name, value in self.settings.items() if name not in WITHOUT_EFFECT}
-        return json.loads(json.dumps({"settings": settings, "captures": dict(self.captures)}, default=str))
+        record = {"settings": settings, "captures": dict(self.captures), "processes": self.processes}
+        return json.loads(json.dumps(record, default=str))
 
     def changes(self) -> list[str]:
         """
@@ -104,7 +111,7 @@ class FoldRun:
             return []
         try:
             there = json.loads((self.folder / RECORD_FILE).read_text(encoding="utf-8"))
-            settings, captures = there["settings"], there["captures"]
+            settings, captures, processes = there["settings"], there["captures"], there["processes"]
         except FileNotFoundError:
             if any(self.folder.iterdir()):
                 raise InputError(
@@ -120,23 +127,24 @@ class FoldRun:
             for name in sorted({*settings, *here["settings"]})
             if settings.get(name) != here["settings"].get(name)
         ]
+        if processes != self.processes:
+            changed.append(f"processes {processes} there, {self.processes} here")
         other = [part for part in PARTS if captures.get(part) != here["captures"][part]]
         return [*changed, *([f"other captures in {' and '.join(other)}"] if other else [])]
 
     def begin(self) -> None:
         """
-        Writes `fold.yaml` and `fold.json`, if they aren't there.
+        Writes `fold.json`, and `fold.yaml` as it is now: the data or the folder may have moved since.
 
         Raises:
             InputError: they can't be written.
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            if not all((self.folder / name).exists() for name in (RECORD_FILE, SETTINGS_FILE)):
-                record = {"fold": self.fold.name, "patchnet_hf": __version__, **self.record()}
-                _write(self.folder / RECORD_FILE, json.dumps(record, indent=2) + "\n")
-                text = yaml.safe_dump(_plain(self.settings), sort_keys=False, allow_unicode=True, width=110)
-                _write(self.folder / SETTINGS_FILE, f"{HEAD.format(name=self.fold.name)}{text}")
+            record = {"fold": self.fold.name, "patchnet_hf": __version__, **self.record()}
+            write_text(self.folder / RECORD_FILE, json.dumps(record, indent=2) + "\n")
+            text = yaml.safe_dump(_plain(self.settings), sort_keys=False, allow_unicode=True, width=110)
+            write_text(self.folder / SETTINGS_FILE, f"{HEAD.format(name=self.fold.name)}{text}")
         except OSError as error:
             raise InputError(f"{self.folder} can't be written: {error}") from error
 
@@ -154,17 +162,27 @@ class Launcher:
     Attributes:
         command: `scripts/train.py` with what runs it, without its options.
         environment: of the process.
+        processes: of a training.
+        launches: `command` is a launcher, and the trainings are its children.
     """
 
     command: Sequence[str]
     environment: Mapping[str, str]
+    processes: int = 1
+    launches: bool = False
 
     @classmethod
     def of(cls, script: Path, accelerate_config: str | None, environment: Mapping[str, str]) -> "Launcher":
-        """Python by itself, one process on one GPU or the CPU; or `accelerate launch` with a configuration."""
+        """
+        Python by itself, one process on one GPU or the CPU; or `accelerate launch` with a configuration.
+
+        Raises:
+            InputError: the configuration can't be read.
+        """
         if accelerate_config is not None:
+            processes = read_yaml_mapping(accelerate_config, "accelerate configuration").get("num_processes", 1)
             launcher = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch", "--quiet"]
-            return cls([*launcher, "--config_file", accelerate_config, str(script)], environment)
+            return cls([*launcher, "--config_file", accelerate_config, str(script)], environment, processes, True)
         environment = dict(environment)
         if torch.cuda.device_count() > 1:
             # With several in sight, one process would split its batches over them.
@@ -190,7 +208,7 @@ def train_fold(run: FoldRun, launcher: Launcher, lock: int | None = None) -> Non
             env=dict(launcher.environment),
             pass_fds=() if lock is None else (lock,),
         )
-        code, stopped = wait_for(process)
+        code, stopped = wait_for(process, launcher.launches)
     if stopped or code in (130, -signal.SIGINT, -signal.SIGTERM):
         raise KeyboardInterrupt
     if code:
@@ -200,10 +218,13 @@ def train_fold(run: FoldRun, launcher: Launcher, lock: int | None = None) -> Non
         )
 
 
-def wait_for(process: subprocess.Popen) -> tuple[int, bool]:
+def wait_for(process: subprocess.Popen, launches: bool) -> tuple[int, bool]:
     """
     The exit code of a process, and whether this one was told to stop meanwhile; the process may finish a step and save
     then. The terminal has sent Ctrl-C to both of them; SIGTERM, which goes to one process, is passed on.
+
+    Args:
+        launches: the process is a launcher. Its trainings are told: it would die of the signal, and they would live.
     """
     stopped = False
     while True:
@@ -211,7 +232,9 @@ def wait_for(process: subprocess.Popen) -> tuple[int, bool]:
             return process.wait(), stopped
         except KeyboardInterrupt as stop:
             if stop.args:
-                process.terminate()
+                launcher = psutil.Process(process.pid)
+                for told in (launches and launcher.children()) or [launcher]:
+                    told.terminate()
             stopped = True
 
 
@@ -289,7 +312,8 @@ def _plain(value):
     return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
-def _write(path: Path, text: str) -> None:
+def write_text(path: Path, text: str) -> None:
+    """Writes a file in one move: it's whole, or as it was."""
     temporary = path.with_name(path.name + ".part")
     temporary.write_text(text, encoding="utf-8")
     os.replace(temporary, path)

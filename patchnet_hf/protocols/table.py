@@ -3,11 +3,12 @@
 import csv
 import io
 import math
+import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ..text_table import text_table
+from ..text_table import percent, text_table
 
 NUMBERS = (
     ("apcer", "APCER"),
@@ -18,6 +19,7 @@ NUMBERS = (
     ("eer", "EER"),
 )
 MEAN = "mean ± std"
+LATEX_SPECIAL = re.compile(r"[&%$#_{}]")
 
 
 def mean_and_deviation(values: Sequence[float]) -> tuple[float, float]:
@@ -54,7 +56,7 @@ def cells_of(folds: Sequence[Mapping], title: str, counted: str) -> tuple[list[s
     rows = [
         [
             fold["fold"],
-            *(_percent(fold["metrics"][name]) for name, _ in NUMBERS),
+            *(percent(fold["metrics"][name]) for name, _ in NUMBERS),
             str(fold["counts"][counted]),
             str(fold["counts"]["subjects"] or "-"),
         ]
@@ -63,8 +65,7 @@ def cells_of(folds: Sequence[Mapping], title: str, counted: str) -> tuple[list[s
     if len(folds) > 1:
         summary = summary_of(folds)
         spread = (
-            f"{_percent(summary[name]['mean'])} ± {_percent(summary[name]['standard_deviation'])}"
-            for name, _ in NUMBERS
+            f"{percent(summary[name]['mean'])} ± {percent(summary[name]['standard_deviation'])}" for name, _ in NUMBERS
         )
         rows.append([MEAN, *spread, "", ""])
     return header, rows
@@ -99,7 +100,8 @@ def latex_row(folds: Sequence[Mapping], name: str) -> str:
         mean, deviation = mean_and_deviation([fold["metrics"][number] for fold in folds])
         spread = f"$\\pm${100 * deviation:.1f}" if len(folds) > 1 else ""
         cells.append(f"{100 * mean:.1f}{spread}")
-    return f"{name.replace('_', chr(92) + '_')} & {' & '.join(cells)} \\\\"
+    escaped = LATEX_SPECIAL.sub(r"\\\g<0>", name)
+    return f"{escaped} & {' & '.join(cells)} \\\\"
 
 
 def csv_text(folds: Sequence[Mapping], counted: str) -> str:
@@ -145,7 +147,3 @@ def parts_table(rows: Sequence[Mapping]) -> str:
 
 def _listed(names: Sequence[str], most: int = 6) -> str:
     return ", ".join(names[:most]) + (", …" if len(names) > most else "") or "-"
-
-
-def _percent(share: float) -> str:
-    return "-" if math.isnan(share) else f"{100 * share:.2f}"

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -129,7 +130,9 @@ def train_and_evaluate(
             rows = [*sets, POOLED] if len(sets) > 1 else [*sets]
             print("\n" + metrics_table(metrics, rows) + "\n")
         print(f"model and metrics.json are in {arguments.output_dir}")
-        print(f"next: python scripts/predict.py --model {arguments.output_dir} IMAGE...")
+        folder = shlex.quote(arguments.output_dir)
+        print(f"next: python scripts/evaluate.py --model {folder} --dataset DIR:SPLIT --output DIR, for a report")
+        print(f"      python scripts/predict.py --model {folder} IMAGE...")
     return metrics
 
 

@@ -112,6 +112,16 @@ def test_numbers_match_with_other_leading_zeros_only_where_the_text_itself_is_no
     assert chosen("1-2") == chosen("001 - 2") == [0, 1, 2]
 
 
+def test_what_looks_like_a_range_is_a_name_where_a_capture_is_called_so():
+    part = captures(3, session=["2024-01", "2024-02", "3-1"], subject=["5-3", "4", "3"])
+    columns = CaptureColumns([part])
+    chosen = CaptureFilter.parse({"session": ["2024-01", "3-1"]}).mask(columns)
+    assert chosen.tolist() == [True, False, True]
+    assert CaptureFilter.parse({"subject": "5-3"}).mask(columns).tolist() == [True, False, False]
+    with pytest.raises(InputError, match="session: the range 2024-03 ends before it begins"):
+        CaptureFilter.parse({"session": "2024-03"}).mask(columns)
+
+
 def test_json_and_yaml_say_the_same_and_a_label_may_be_its_number():
     columns = CaptureColumns([captures(40)])
     text = CaptureFilter.parse('{"label": 1, "session": {"not": null}}')
@@ -159,7 +169,8 @@ def test_a_run_trains_and_evaluates_what_its_filters_choose(tmp_path):
         ({"source": None}, "no capture has 'null'"),
         ({"session": {"nicht": 1}}, "expected a value, a list of values, or {not: ...}"),
         ({"session": []}, "empty list"),
-        ({"session": True}, "session is True; expected text or a number (in quotes"),
+        ({"session": True}, "session is True; expected text or a whole number (in quotes"),
+        ({"session": 1.10}, "session is 1.1; expected text or a whole number (in quotes"),
         ({}, "filter is empty"),
         ([], "filter is empty"),
         ("subject=1", "no JSON"),

@@ -3,7 +3,7 @@
 import datasets
 import pytest
 
-from patchnet_hf.data.loading import load_split, load_training_and_evaluation_sets, unite_captures
+from patchnet_hf.data.loading import load_split, load_splits, load_training_and_evaluation_sets, unite_captures
 from patchnet_hf.data.schema import capture_features
 from patchnet_hf.errors import InputError
 
@@ -44,12 +44,25 @@ def test_several_training_sets_are_united_by_the_names_of_their_patch_types(fold
     names = training.features["patch_type"].names
     assert names == ["a/live", "a/print", "b/live"]
     assert [names[index] for index in training["patch_type"]] == ["a/live", "a/print", "b/live", "a/print", "b/live"]
+    assert training.features == capture_features(names)
     assert list(sets) == ["one_val", "two_val"], "sets of the same name are told apart by their folder"
 
 
 def test_one_part_stays_as_it_is(folders):
     _, part = load_split(f"{folders}/three")
     assert unite_captures([part]) is part
+
+
+def test_sets_of_one_name_are_told_apart_by_as_much_of_their_folders_as_it_takes(folders):
+    for site, name in (("site a", "one"), ("site b", "two")):
+        (folders / site).mkdir()
+        (folders / name).rename(folders / site / "data")
+    three = f"{folders}/three"
+    specs = [f"{folders}/site a/data:val", f"{folders}/site b/data:val"]
+    assert list(load_splits([*specs, three])) == ["site a_data_val", "site b_data_val", "only"]
+    assert list(load_splits([specs[0], three])) == ["val", "only"]
+    (folders / "site b" / "data").rename(folders / "others")
+    assert list(load_splits([specs[0], f"{folders}/others:val"])) == ["data_val", "others_val"]
 
 
 @pytest.mark.parametrize(
@@ -60,7 +73,7 @@ def test_one_part_stays_as_it_is(folders):
         (("{}/three", None, None), "no split 'train' but only"),
         ((None, ["{}/one"], None), "splits train, val, test"),
         ((None, ["{}/one:trian"], None), "did you mean train"),
-        ((None, ["{}/one:train"], ["{}/one:val", "{}/one:val"]), "two evaluation sets are called one_val"),
+        ((None, ["{}/one:train"], ["{}/one:val", "{}/one:val"]), "one:val are the same evaluation set; leave one"),
         (("{}", None, None), "no dataset_dict.json"),
     ],
 )

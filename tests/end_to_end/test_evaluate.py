@@ -221,6 +221,13 @@ MISTAKES = {
     "no criterion": (["--threshold-on", "captures:val_seen", "--criterion", "apcer=5"], "write apcer=0.05"),
     "reported set": (["--threshold-on", "captures:val_unseen"], "captures that are reported as captures:val_unseen"),
     "copy of the reported set": (["--threshold-on", "copy:dev"], "captures that are reported as captures:val_unseen"),
+    "some of the reported captures": (
+        ["--threshold-on", "partly"], "chosen on partly, which holds 5 of the 48 captures"
+    ),
+    "the same captures in another order": (["--threshold-on", "shuffled"], "which holds 48 of the 48 captures"),
+    "the same captures twice, in another order": (
+        ["--dataset", "captures:val_unseen", "shuffled"], "captures:val_unseen and shuffled are the same captures"
+    ),
     "the same captures twice": (["--dataset", "captures:val_unseen", "copy"], "are the same captures"),
     "no split named": (["--dataset", "captures"], "name one of them as captures:SPLIT"),
     "another split": (["--dataset", "captures:val_unsen"], "did you mean val_unseen"),
@@ -261,6 +268,10 @@ def odd_sets(small_evaluation):
     alike = alike.remove_columns("attack_type").add_column("attack_type", types)
     for name, part in (("mixed", mixed), ("alike", alike)):
         datasets.DatasetDict({"test": part}).save_to_disk(str(small_evaluation / name))
+    shuffled = unseen.shuffle(seed=1)
+    partly = datasets.concatenate_datasets([captures["train"], unseen.select(range(5))])
+    for name, part in (("shuffled", shuffled), ("partly", partly)):
+        datasets.DatasetDict({"test": part}).save_to_disk(str(small_evaluation / name))
     for name, split, part in (("copy", "dev", unseen), ("bare", "test", bare), ("live", "test", live)):
         datasets.DatasetDict({split: part}).save_to_disk(str(small_evaluation / name))
 
@@ -291,6 +302,17 @@ def test_a_mistake_in_a_real_process_is_one_line(small_evaluation, project):
     assert done.returncode == 2 and done.stderr.count("\n") == 1, done.stderr
     assert done.stderr.startswith("evaluate.py: error: outputs/no/model doesn't exist")
     assert not (small_evaluation / "never").exists()
+
+
+def test_images_that_several_sets_share_are_said_to_count_in_each(small_evaluation, evaluate_here, odd_sets, tmp_path):
+    code, out, err = evaluate_here(
+        "--model", "model", "--dataset", "captures:train", "partly", "--output", tmp_path / "out", *QUICK
+    )
+    assert code == 0, err
+    said = "images that are in more than one set, and count in each: 16"
+    content = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert said in content["total"]["notes"] and f"note: total: {said}" in out
+    assert f"total: {said}" in (tmp_path / "out" / "report.html").read_text()
 
 
 def test_an_evaluation_is_replaced_only_when_asked(small_evaluation, evaluate_here, tmp_path):

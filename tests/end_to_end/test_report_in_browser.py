@@ -92,7 +92,7 @@ def test_shown_numbers_are_those_of_the_metrics_file(page, report):
         content["evaluated"]["model"]["weights_sha256"],
         *(data["fingerprint"] for data in content["evaluated"]["data"].values()),
         f"torch {content['evaluated']['versions']['torch']}",
-        f"{content['operating_point']['threshold_log_odds']:.3f}",
+        f"{content['operating_point']['threshold_log_odds']:.4f}",
         "chosen on captures:val_seen",
     ):
         assert value in text

@@ -223,6 +223,11 @@ def test_captures_that_were_fitted_on_are_not_tested_on_under_another_name(model
     datasets.DatasetDict({"test": datasets.load_from_disk(data)["val"]}).save_to_disk(str(same))
     with pytest.raises(InputError, match="are the same captures"):
         calibrate_model(str(model), f"{data}:val", tests=[str(same)])
+    splits = datasets.load_from_disk(data)
+    some = datasets.concatenate_datasets([splits["test"], splits["val"].select(range(3))])
+    datasets.DatasetDict({"some": some}).save_to_disk(str(tmp_path / "some"))
+    with pytest.raises(InputError, match="holds 3 of the 43 captures"):
+        calibrate_model(str(model), f"{data}:val", tests=[str(tmp_path / "some")])
 
 
 def test_few_captures_are_said_to_be_few(model, data):
@@ -285,8 +290,8 @@ def test_a_training_that_starts_from_a_calibrated_model_is_not_calibrated(model,
         ({"bins": 0}, "bins"),
         ({"development": "DATA:live"}, r"live has no attacks"),
         ({"development": "DATA:train"}, "no split 'train'"),
-        ({"tests": ["DATA:val"]}, "two sets are called"),
-        ({"tests": ["DATA/:val"]}, "two sets are called"),
+        ({"tests": ["DATA:val"]}, "are the same set"),
+        ({"tests": ["DATA/:val"]}, "are the same set"),
         ({"batch_size": 0}, "batch size is 0"),
         ({"tests": ["DATA:clash"]}, "print_a"),
         ({"tests": ["DATA:live"], "prior": 0.5}, "live has no attacks"),

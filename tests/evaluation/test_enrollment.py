@@ -210,7 +210,7 @@ def test_the_job_writes_references_that_score_other_captures(folder, data, score
         ({"attack": ["a.png"]}, "no live references"),
         ({"dataset": "DATA:unseen", "live": ["a.png"]}, "not both"),
         ({"live": ["a.png"], "trials": 2}, "--trials needs"),
-        ({"dataset": "DATA:unseen", "trials": 2, "threshold_on": "DATA:unseen"}, "--trials reports"),
+        ({"dataset": "DATA:unseen", "trials": 2, "threshold_on": "DATA:unseen"}, "holds 40 of the 40 captures"),
     ],
 )
 def test_what_cannot_be_enrolled_is_one_line_and_writes_nothing(folder, data, tmp_path, change, message):

@@ -143,6 +143,14 @@ def test_names_from_outside_are_text_and_not_markup(random_set, tmp_path):
         assert name in shown
 
 
+def test_names_in_any_script_and_of_any_length_are_drawn_without_a_word(random_set, tmp_path, recwarn):
+    scored = random_set(types=("マスク 面具", "$\\frac{$", "x" * 120))
+    page, _ = written(tmp_path / "out", evaluation_of(scored))
+    assert not [str(warning.message) for warning in recwarn if issubclass(warning.category, UserWarning)]
+    texts = [text.strip() for text in page.texts]
+    assert texts.count("マスク 面具") >= 3 and texts.count("x" * 10 + "…" + "x" * 10) == 2
+
+
 def test_metrics_file_is_json_of_all_numbers_with_null_for_what_is_undefined(random_set, tmp_path):
     live = random_set("live", labels=np.ones(160, dtype=np.int64), attack_types=["bonafide"] * 160)
     evaluation = evaluation_of(live, random_set("val", seed=1))
@@ -185,6 +193,22 @@ def test_the_table_has_hter_where_the_threshold_is_from_elsewhere(random_set):
         assert cells["ACER %"] == f"{100 * evaluation.sets['one'].metrics['acer']:.2f}"
         low, high = evaluation.sets["one"].intervals["apcer"]
         assert f"[{100 * low:.2f}, {100 * high:.2f}]" in text
+
+
+def test_many_attack_types_have_a_table_of_their_own_and_names_keep_to_a_line(random_set):
+    kinds = tuple(f"mask {number}\nof {'silicone ' * 9}" for number in range(10))
+    evaluation = evaluation_of(random_set("one", types=kinds), random_set("two", seed=1))
+    lines = evaluation_text(evaluation.shown, evaluation.point, evaluation.settings).splitlines()
+    assert max(map(len, lines)) < 140
+    header = next(line for line in lines if line.startswith("attack type"))
+    rows = lines[lines.index(header) + 2 :][: 2 * 10 + 2 * 2]
+    assert sum(row.startswith("mask ") for row in rows) == 20
+    found = evaluation.sets["two"].attack_types["print"]
+    row = next(row for row in rows if re.match(r"print +two ", row)).split()
+    assert row[2:5] == [str(found.accepted), str(found.attacks), f"{100 * found.apcer:.2f}"]
+    few = evaluation_of(random_set(types=("new\nline",)))
+    header = evaluation_text(few.shown, few.point, few.settings).splitlines()[0]
+    assert header.endswith("APCER new line %")
 
 
 def test_the_worst_images_are_those_and_show_what_the_model_saw(random_set):

@@ -11,8 +11,8 @@ from PIL import Image
 from patchnet_hf import PatchNetConfig, PatchNetForImageClassification, PatchNetImageProcessor
 from patchnet_hf.data.schema import capture_features
 from patchnet_hf.errors import InputError
-from patchnet_hf.evaluation.scored_set import COLUMNS, ScoredSet
-from patchnet_hf.evaluation.scoring import dataset_fingerprint, score_dataset
+from patchnet_hf.evaluation.scored_set import COLUMNS
+from patchnet_hf.evaluation.scoring import image_digests, score_dataset
 from patchnet_hf.inference.scorers import TorchScorer
 
 TYPES = ["phone/live", "phone/print"]
@@ -79,14 +79,6 @@ def test_the_fingerprint_is_of_what_was_scored_and_not_of_where_it_lies(scorer, 
     assert len({first, *map(fingerprint, others)}) == 6
 
 
-def test_pooled_sets_follow_one_another(scorer):
-    one, two = (score_dataset(scorer, captures(seeds), "val") for seeds in (range(3), range(3, 5)))
-    both, whole = ScoredSet.pooled([one, two], "total"), score_dataset(scorer, captures(), "val")
-    np.testing.assert_allclose(both.scores, whole.scores, atol=1e-5)
-    assert (both.files, both.attack_types, both.columns) == (whole.files, whole.attack_types, whole.columns)
-    assert both.labels.tolist() == whole.labels.tolist() and len(both) == 5
-
-
 def test_a_capture_that_cannot_be_decoded_is_named(scorer):
     broken = captures(image=[{"bytes": png(seed) if seed != 3 else b"no", "path": f"{seed}.png"} for seed in range(5)])
     with pytest.raises(InputError, match=r"val: capture 3 \(3\.png\)"):
@@ -98,13 +90,18 @@ def test_nothing_to_score_is_refused(scorer):
         score_dataset(scorer, captures().select([]), "val")
 
 
-def test_a_fingerprint_is_known_without_scoring(scorer, tmp_path):
-    expected = score_dataset(scorer, captures(), "val").fingerprint
-    assert dataset_fingerprint(captures()) == expected
+def test_an_image_is_known_again_by_its_bytes_alone(tmp_path):
+    first = image_digests(captures(), "val")
+    assert len(set(first)) == 5
+    others = captures([4, 3, 2, 1, 0], attack_type=["mask"] * 5, face_box=[None] * 5)
+    assert image_digests(others, "val") == first[::-1]
     # Captures that are still files of their own are told apart by what the files hold.
     for seed in range(2):
         (tmp_path / f"{seed}.png").write_bytes(png(seed))
     files = captures([0, 1], image=[str(tmp_path / f"{seed}.png") for seed in range(2)])
-    assert dataset_fingerprint(files) == dataset_fingerprint(captures([0, 1]))
+    assert image_digests(files, "val") == first[:2]
     (tmp_path / "1.png").write_bytes(png(7))
-    assert dataset_fingerprint(files) != dataset_fingerprint(captures([0, 1]))
+    assert image_digests(files, "val")[1] not in first
+    (tmp_path / "1.png").unlink()
+    with pytest.raises(InputError, match=r"val: capture 1 \(.*1\.png\)"):
+        image_digests(files, "val")

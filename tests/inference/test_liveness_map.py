@@ -99,7 +99,11 @@ def test_a_large_face_is_cut_into_several_passes_with_the_same_map(monkeypatch):
     image = noise(120, 95)
     whole = LivenessMapper(scorer)(image)
     monkeypatch.setattr(liveness_map, "LARGEST_SIDE", 50)
+    embed, counts = scorer.model.patchnet.embed, []
+    monkeypatch.setattr(scorer.model.patchnet, "embed", lambda x: counts.append(len(x)) or embed(x))
     np.testing.assert_allclose(LivenessMapper(scorer)(image).log_odds, whole.log_odds, atol=1e-4)
+    # No more features are kept than those of one pass: (50 - 32) // 4 + 1 positions a side.
+    assert max(counts) <= 25 and sum(counts) >= whole.log_odds.size
 
 
 def test_positions_are_one_step_apart_and_centred():

@@ -13,7 +13,7 @@ from patchnet_hf.inference.liveness_map import LivenessMap, LivenessMapper
 from patchnet_hf.inference.overlays import HEADER, MARGIN, Overlays, colors, draw_overlay
 from patchnet_hf.inference.scorers import Scorer, ViewScores
 from patchnet_hf.inference.scoring import CaptureScore
-from patchnet_hf.inference.sources import Source
+from patchnet_hf.inference.sources import Source, camera_source
 
 PATCH = 16
 
@@ -84,7 +84,7 @@ def test_outside_of_the_face_box_the_photograph_keeps_its_colours():
     assert pixels[HEADER + panel // 2, MARGIN + panel // 2, 0] > 80
 
 
-@pytest.mark.parametrize("shape", [(8, 8), (16, 900), (900, 16), (2200, 1500), (40, 31)])
+@pytest.mark.parametrize("shape", [(8, 8), (16, 900), (900, 16), (2200, 1500), (40, 31), (1, 3000), (3000, 1)])
 def test_pictures_of_all_shapes_are_drawn(shape):
     image = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
     sheet = draw_overlay(capture(image=image), LivenessMapper(Brightness(), stride=16)(image), 0.3)
@@ -98,7 +98,7 @@ def overlays(folder, sources=()):
 def test_names_are_unique_stay_in_the_folder_and_say_which_capture(tmp_path):
     folder = tmp_path / "a" / "overlays"
     drawing = overlays(folder)
-    paths = ["x/face.jpg", "y/face.png", "y/FACE.png", "../../etc/..jpg", "camera 0", "ü ñ*?.jpg", "n" * 300 + ".jpg"]
+    paths = ["x/face.jpg", "y/face.png", "y/FACE.png", "../../etc/..jpg", "camera 0", "ü ñ*?.jpg", "写" * 83 + ".jpg"]
     drawn = [drawing.draw(capture(path)) for path in paths]
     names = [score.overlay.name for score in drawn]
     assert names[:3] == ["face.png", "face_2.png", "FACE_3.png"] and names[4] == "camera_0.png"
@@ -129,6 +129,11 @@ def test_what_cannot_be_used_is_passed_on(tmp_path):
 def test_the_captures_themselves_are_never_overwritten(tmp_path):
     with pytest.raises(InputError, match="name another folder"):
         overlays(tmp_path / "sub" / "..", [Source(tmp_path / "face.png")])
+
+
+def test_a_camera_lies_in_no_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    overlays(".", [camera_source(0)])
 
 
 def test_a_file_in_the_folders_place_is_one_line(tmp_path):

@@ -124,7 +124,16 @@ def test_mistakes_are_one_line_before_anything_is_written(project, model, faces,
     assert not (tmp_path / "out").exists() and len(list((faces / "more").iterdir())) == 1
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("option", ["--json", "--picture"])
+def test_a_file_that_cannot_be_written_is_one_line_below_the_verdicts(project, model, faces, tmp_path, option):
+    target = tmp_path / ("n" * 300 + ".png")  # longer than names may be
+    done = predict(project, "--model", model, faces / "1.jpg", option, target)
+    assert done.returncode == 2 and str(faces / "1.jpg") in done.stdout
+    assert messages(done) == [f"predict.py: error: {target} can't be written: File name too long"]
+
+
 def messages(done: subprocess.CompletedProcess) -> list[str]:
-    """Lines on stderr but for progress bars, ours and that of transformers 5."""
+    """Lines on stderr but for the progress bar."""
     lines = done.stderr.replace("\r", "\n").splitlines()
-    return [line for line in lines if line.strip() and not line.startswith(("scoring:", "Loading weights:"))]
+    return [line for line in lines if line.strip() and not line.startswith("scoring:")]

@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from patchnet_hf import PatchNetConfig, PatchNetForImageClassification, PatchNetImageProcessor
 from patchnet_hf.errors import InputError
@@ -125,11 +126,59 @@ def test_what_is_no_graph_is_one_line(folder, tmp_path):
     assert "\n" not in str(error.value)
 
 
+def test_a_graph_without_its_settings_is_one_line_that_names_them(tmp_path):
+    (tmp_path / "model.onnx").write_bytes(b"graph")
+    (tmp_path / "config.json").write_text("{}")
+    for model in (tmp_path, tmp_path / "model.onnx"):
+        with pytest.raises(InputError, match=r"model\.onnx has no preprocessor_config\.json beside it") as error:
+            load_scorer(str(model))
+        assert "\n" not in str(error.value)
+
+
+def test_the_hash_of_a_graph_is_of_its_weights_too_where_they_are_in_a_file_beside_it(folder, tmp_path):
+    pytest.importorskip("onnxruntime")
+    export(folder, tmp_path / "graph", (1, 3, PATCH, PATCH), [0])
+    scorer = load_scorer(str(tmp_path / "graph"))
+    hashes = [scorer.description()["weights_sha256"]]
+    for name in ("model.onnx.data", "model.onnx_data"):
+        (tmp_path / "graph" / name).write_bytes(b"weights")
+        hashes.append(scorer.description()["weights_sha256"])
+    (tmp_path / "graph" / name).write_bytes(b"others")
+    assert len({*hashes, scorer.description()["weights_sha256"]}) == 4
+
+
 @pytest.mark.parametrize("model", ["outputs/nowhere", "../outputs/nowhere", "nowhere.onnx"])
 def test_what_is_nowhere_is_one_line(model):
     with pytest.raises(InputError) as error:
         load_scorer(model)
     assert model in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.slow
+def test_loading_says_nothing_but_its_error_and_leaves_transformers_as_it_was(folder, tmp_path):
+    """As a process: transformers writes to the stderr that was there when it was imported."""
+    broken = shutil.copytree(folder, tmp_path / "broken")
+    weights = load_file(broken / "model.safetensors")
+    weights.pop("classifier.weight")
+    save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
+    code = (
+        "import sys\n"
+        "from transformers.utils import logging\n"
+        "from patchnet_hf.errors import InputError\n"
+        "from patchnet_hf.inference.scorers import load_scorer\n"
+        "before = logging.get_verbosity()\n"
+        "load_scorer(sys.argv[1], device='cpu')\n"
+        "try:\n"
+        "    load_scorer(sys.argv[2], device='cpu')\n"
+        "except InputError as error:\n"
+        "    print(error)\n"
+        "print(logging.get_verbosity() == before, logging.is_progress_bar_enabled())\n"
+    )
+    arguments = [sys.executable, "-c", code, folder, broken]
+    done = subprocess.run(arguments, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    error, state = done.stdout.splitlines()
+    assert "don't fit the model: missing keys classifier.weight" in error and state == "True True"
 
 
 @pytest.mark.slow

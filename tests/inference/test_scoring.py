@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from patchnet_hf import PatchNetConfig, PatchNetForImageClassification, PatchNet
 from patchnet_hf.errors import InputError
 from patchnet_hf.inference.pictures import GAP, draw_patch_scores, patch_sheet
 from patchnet_hf.inference.scorers import load_model, load_scorer
-from patchnet_hf.inference.scoring import score_files
+from patchnet_hf.inference.scoring import CaptureScore, score_files, score_table
 
 
 @pytest.fixture(scope="module")
@@ -117,3 +118,19 @@ def test_the_picture_is_written_and_not_blank(folder, files, tmp_path):
     draw_patch_scores(list(score_files(scorer, files)), tmp_path / "patches.png")
     picture = np.asarray(Image.open(tmp_path / "patches.png").convert("L"))
     assert picture.shape[1] > 900 and picture.std() > 20
+
+
+def test_the_table_says_of_how_many_frames_a_clip_was_scored():
+    def clip(count):
+        frames = tuple(CaptureScore(Path("clip.avi"), 0.9, 2.2, "live", frame=number) for number in range(count))
+        return CaptureScore(Path("clip.avi"), 0.9, 2.2, "live", frames=frames)
+
+    lines = score_table([clip(1), clip(2), CaptureScore(Path("face.jpg"), error="not an image")]).splitlines()
+    assert [line.split("  ")[-1] for line in lines[2:]] == ["1 frame", "2 frames", "not an image"]
+
+
+def test_names_with_dollar_signs_are_no_formulas(tmp_path):
+    views = np.zeros((4, 32, 32, 3), dtype=np.uint8)
+    score = CaptureScore(Path("a$^$.jpg"), 0.9, 2.2, "live", (0.9,) * 4, views)
+    draw_patch_scores([score], tmp_path / "picture.png")
+    assert Image.open(tmp_path / "picture.png").width > 100

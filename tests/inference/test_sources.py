@@ -62,6 +62,15 @@ def test_globs_are_expanded_here_and_files_come_in_the_order_given(tree):
     assert names(tree / "b.jpg", tree / "a" / "deep", tree / "b.jpg") == ["b.jpg", "a/deep/y.webp", "b.jpg"]
 
 
+def test_a_glob_gives_each_file_once_and_passes_over_empty_folders_between(tree):
+    (tree / "a" / "empty").mkdir()
+    found = find_sources([f"{tree}/**"])
+    names = [str(source.path.relative_to(tree)) for source in found]
+    assert sorted(names) == ["a/c.jpeg", "a/clip.MP4", "a/deep/y.webp", "a/notes.txt", "a/z.PNG", "b.jpg"]
+    (nothing,) = find_sources([f"{tree}/a/emp*"])
+    assert "no images" in nothing.error
+
+
 def test_a_file_whose_name_looks_like_a_glob_is_that_file(tmp_path):
     (tmp_path / "face[1].jpg").touch()
     (tmp_path / "face1.jpg").touch()
@@ -148,15 +157,21 @@ def test_an_image_file_is_one_frame_without_a_number(tmp_path):
     assert frame.image[0, 0].tolist() == [10, 20, 30]
 
 
-@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
-def test_boxes_are_read_from_a_list_of_a_dataset(tmp_path, monkeypatch, delimiter):
+@pytest.mark.parametrize(
+    ("delimiter", "row_end", "encoding"),
+    [(",", "", "utf-8-sig"), (";", "\r", "utf-16"), ("\t", "", "utf-8"), (",", ",", "utf-8")],
+)
+def test_boxes_are_read_from_a_list_of_a_dataset(tmp_path, monkeypatch, delimiter, row_end, encoding):
+    """With what such lists come with: marks of the encoding, UTF-16 of spreadsheets, a comma at the end of rows."""
     rows = [
         ["Image_Name", "label", "face_x", "face_y", "face_w", "face_h"],
         ["photos/1.jpg", "1", "10", "20", "30", "40"],
         ["photos/2.jpg", "0", "11.0", "21.0", "31.0", "41.0"],
         ["crop.jpg", "0", "", "", "", ""],
     ]
-    (tmp_path / "list.csv").write_text("\n".join(delimiter.join(row) for row in rows), encoding="utf-8-sig")
+    header, *lines = (delimiter.join(row) for row in rows)
+    text = "\n".join([header, *(line + row_end for line in lines)])
+    (tmp_path / "list.csv").write_text(text, encoding=encoding)
     monkeypatch.chdir(tmp_path)
     boxes = FaceBoxes("list.csv")
     assert boxes(tmp_path / "photos" / "1.jpg") == (10, 20, 30, 40)
@@ -175,6 +190,10 @@ def test_boxes_are_read_from_a_list_of_a_dataset(tmp_path, monkeypatch, delimite
         ("image_name,label\na.jpg,1\n", "no column face_x, face_y, face_w, face_h"),
         ("image_name,face_x,face_y,face_w,face_h\na.jpg,1,2,x,4\n", "list.csv:2: face box is 1, 2, x, 4"),
         ("image_name,face_x,face_y,face_w,face_h\na.jpg,1,2,,4\n", "1, 2, nothing, 4"),
+        ("image_name,face_x,face_y,face_w,face_h\n", "no rows below the header"),
+        ("image_name,face_x,face_y,face_w,face_h\n\na.jpg,1\n", "list.csv:3: 2 columns, the header has 5"),
+        ("image_name,face_x,face_y,face_w,face_h\nbox,a.jpg,1,2,3,4\n", "list.csv:2: 6 columns, the header has 5"),
+        ("image_name,face_x,face_y,face_w,face_h\n,1,2,3,4\n", "list.csv:2: image_name is empty"),
         (
             "image_name,face_x,face_y,face_w,face_h\na.jpg,1,2,3,4\na.jpg,1,2,3,5\n",
             "list.csv:3: a.jpg has another box",

@@ -149,6 +149,32 @@ def test_a_set_keeps_its_style_and_many_sets_are_told_apart():
     assert len(drawn) == 21 and styles["total"]["color"] == "black"
 
 
+def test_names_are_drawn_as_they_are_but_short():
+    odd = ["$\\frac{$", "new\nline", "a very long name of a mask, " * 4]
+    scores, labels, _ = captures(300)
+    axes = Figure(figsize=(20, 4), layout="constrained").subplots(1, 4)
+    draw_score_histograms(axes[0], scores, labels, [odd[index % 3] for index in range(300)])
+    draw_apcer_by_type(axes[1], {name: dict.fromkeys(odd, 0.5) for name in odd})
+    curves = dict.fromkeys(odd, det_curve(scores, labels))
+    draw_det(axes[2], curves)
+    draw_roc(axes[3], curves)
+    axes[0].figure.savefig(io.BytesIO(), format="svg")
+    shown = [text.get_text() for axis in axes[:2] for text in axis.get_yticklabels()]
+    shown += [text.get_text() for axis in axes[1:] for text in axis.get_legend().get_texts()]
+    assert shown.count("$\\frac{$") == shown.count("new line") == 5
+    assert max(map(len, shown)) <= 21
+
+
+def test_a_legend_of_many_sets_hides_no_curve():
+    scores, labels, _ = captures(300)
+    for draw in (draw_det, draw_roc):
+        figure = Figure(figsize=(5, 6), layout="constrained")
+        axes = figure.subplots()
+        draw(axes, {f"set {number}": det_curve(scores, labels) for number in range(8)})
+        figure.savefig(io.BytesIO(), format="svg")
+        assert axes.get_legend().get_window_extent().y0 >= axes.get_window_extent().y1
+
+
 def test_drawing_leaves_matplotlibs_settings_alone():
     before = dict(matplotlib.rcParams)
     axes = Figure().subplots(1, 4)

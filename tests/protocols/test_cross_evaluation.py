@@ -5,11 +5,13 @@ import importlib.util
 import itertools
 import json
 import os
+import runpy
 import shutil
 import signal
 import statistics
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -21,8 +23,8 @@ from sklearn.metrics import roc_auc_score
 
 from patchnet_hf import PatchNetConfig
 from patchnet_hf.errors import InputError
-from patchnet_hf.protocols.cross_evaluation import cross_evaluate, plan, results_of
-from patchnet_hf.protocols.runs import FoldRun, locked
+from patchnet_hf.protocols.cross_evaluation import cross_evaluate, plan
+from patchnet_hf.protocols.runs import FoldRun, Launcher, locked, train_fold
 from patchnet_hf.training.checkpoints import checkpoints_in
 
 ROOT = Path(__file__).parents[2]
@@ -78,16 +80,18 @@ def base(tmp_path_factory) -> Path:
     return base
 
 
-def start(base: Path, *options) -> subprocess.Popen:
-    """The script in a process group of its own, as a shell starts it."""
-    command = [sys.executable, ROOT / "scripts" / "cross_evaluate.py", "--protocol", base / "protocol.yaml", *options]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+def start(base: Path, *options, **environment) -> subprocess.Popen:
+    return launch("cross_evaluate.py", "--protocol", base / "protocol.yaml", *options, **environment)
+
+
+def launch(script: str, *options, **environment) -> subprocess.Popen:
+    """A script in a process group of its own, as a shell starts it."""
     return subprocess.Popen(
-        list(map(str, command)),
+        [sys.executable, str(ROOT / "scripts" / script), *map(str, options)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=environment,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", **environment},
         start_new_session=True,
     )
 
@@ -117,11 +121,13 @@ def story(base):
     process = start(base, "--output", output)
     story["killed"], _ = when_there_is_a_checkpoint(output / "replay", process, signal.SIGKILL)
     story["first"] = contents(output / "print")
-    process = start(
-        base, "--output", output, "--accelerate_config", ROOT / "configs" / "accelerate" / "one_process.yaml"
-    )
+    # Beside the rest of the run, as it needs the first fold alone.
+    by_hand = launch("train.py", "--config", output / "print" / "fold.yaml", "--output_dir", base / "by_hand")
+    process = start(base, "--output", output)
     story["said"], errors = process.communicate()
     assert process.returncode == 0, story["said"] + errors
+    story["by_hand"], errors = by_hand.communicate()
+    assert by_hand.returncode == 0, errors
     return story
 
 
@@ -263,14 +269,9 @@ def test_other_settings_or_captures_are_refused_unless_overwritten(story, base, 
 
 
 @pytest.mark.slow
-def test_a_fold_is_an_ordinary_run_that_fold_yaml_repeats(story, tmp_path):
-    command = [sys.executable, ROOT / "scripts" / "train.py", "--config", story["output"] / "print" / "fold.yaml"]
-    command += ["--output_dir", tmp_path / "again"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, env=environment)
-    assert done.returncode == 0, done.stderr
-    assert "train_filter  attack_type bonafide or replay; subject" in done.stdout
-    again = (tmp_path / "again" / "model.safetensors").read_bytes()
+def test_a_fold_is_an_ordinary_run_that_fold_yaml_repeats(story, base):
+    assert "train_filter  attack_type bonafide or replay; subject" in story["by_hand"]
+    again = (base / "by_hand" / "model.safetensors").read_bytes()
     assert again == story["first"]["model.safetensors"], "interrupted or not"
 
 
@@ -284,6 +285,25 @@ def test_a_dry_run_shows_the_folds_and_writes_nothing(base, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("options", "processes", "message"),
+    [
+        (["--dry-run", "--folds", "prnt"], "1", "no fold 'prnt'; did you mean print?; there are print, replay"),
+        ([], "1", "--output is missing"),
+        (["--output", "out"], "2", "start it with python"),
+    ],
+)
+def test_a_mistake_on_the_command_line_is_one_line(base, tmp_path, monkeypatch, capsys, options, processes, message):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WORLD_SIZE", processes)
+    monkeypatch.setattr(sys, "argv", ["cross_evaluate.py", "--protocol", str(base / "protocol.yaml"), *options])
+    with pytest.raises(SystemExit) as stop:
+        runpy.run_path(str(ROOT / "scripts" / "cross_evaluate.py"), run_name="__main__")
+    errors = capsys.readouterr().err
+    assert stop.value.code == 2 and errors.count("\n") == 1 and message in errors, errors
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
     ("file", "text", "message"),
     [
         ("recipe", "learning_rat: 1\n", "recipe.yaml: unknown key 'learning_rat'; did you mean learning_rate"),
@@ -291,8 +311,10 @@ def test_a_dry_run_shows_the_folds_and_writes_nothing(base, tmp_path):
         (
             "recipe",
             "metric_for_best_model: eval_val_acer\n",
-            "metric_for_best_model 'eval_val_acer' is of no evaluation",
+            "fold print: metric_for_best_model 'eval_val_acer' is of no evaluation",
         ),
+        ("recipe", "train_filter: {label: live}\n", "recipe.yaml: train_filter can't be used here"),
+        ("recipe", "eval_filter: {label: live}\n", "recipe.yaml: eval_filter can't be used here"),
         (
             "protocol",
             "options: {learning_rat: 1}\n",
@@ -320,16 +342,6 @@ def test_a_mistake_is_found_before_any_training(base, tmp_path, file, text, mess
     assert message in str(error.value) and "\n" not in str(error.value)
 
 
-def test_a_mistake_on_the_command_line_is_one_line(base):
-    for options, message in (
-        (["--dry-run", "--folds", "prnt"], "no fold 'prnt'; did you mean print?; there are print, replay"),
-        ([], "--output is missing"),
-    ):
-        process = start(base, *options)
-        _, errors = process.communicate()
-        assert process.returncode == 2 and errors.count("\n") == 1 and message in errors, errors
-
-
 def test_folders_of_others_and_folders_in_use_are_left_alone(base, tmp_path):
     job = plan(base / "protocol.yaml")
     train = ROOT / "scripts" / "train.py"
@@ -340,13 +352,61 @@ def test_folders_of_others_and_folders_in_use_are_left_alone(base, tmp_path):
     assert (tmp_path / "out" / "print" / "thesis.tex").exists()
     with locked(tmp_path / "busy"), pytest.raises(InputError, match="is in use by another run"):
         cross_evaluate(job, tmp_path / "busy", train)
-    with pytest.raises(InputError, match="accelerate_config nowhere"):
+    with pytest.raises(InputError, match=r"accelerate configuration nowhere\.yaml doesn't exist"):
         cross_evaluate(job, tmp_path / "out", train, accelerate_config="nowhere.yaml")
+    for text in ("my own results", '{"folds": [{"folder": "phone_1"}]}'):
+        (tmp_path / "results.json").write_text(text)
+        with pytest.raises(InputError, match=r"results\.json is of something else; choose another --output"):
+            cross_evaluate(job, tmp_path, train, overwrite=True)
+        assert (tmp_path / "results.json").read_text() == text
 
 
-def test_no_finished_fold_is_no_table_and_no_error(base, tmp_path):
+def test_a_fold_that_was_begun_goes_on_with_the_folders_of_today_but_not_with_other_processes(base, tmp_path):
+    """Moved data or a moved output is the same fold; a batch of other processes is another training."""
     job = plan(base / "protocol.yaml")
-    runs = [FoldRun.of(fold, job.pool, job.settings, tmp_path) for fold in job.folds]
-    assert not any(run.is_finished for run in runs)
-    results = results_of(job, [])
-    assert results["folds"] == [] and results["of"] == 2
+    before, after = tmp_path / "before", tmp_path / "after"
+    FoldRun.of(job.folds[0], job.pool, job.settings, before).begin()
+    moved = before.rename(after)
+    run = FoldRun.of(job.folds[0], job.pool, job.settings, moved)
+    assert run.changes() == []
+    run.begin()
+    assert yaml.safe_load((moved / "print" / "fold.yaml").read_text())["output_dir"] == str(moved / "print")
+    run = FoldRun.of(job.folds[0], job.pool, job.settings, moved, processes=4)
+    assert run.changes() == ["processes 1 there, 4 here"]
+
+
+STUBBORN = """
+import pathlib, signal, sys, time
+folder = pathlib.Path(__file__).parent
+def stop(number, frame):
+    (folder / "stopped").write_text(signal.Signals(number).name)
+    sys.exit(130)
+signal.signal(signal.SIGTERM, stop)
+(folder / "started").touch()
+time.sleep(120)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("configuration", [None, "one_process.yaml"])
+def test_a_training_hears_of_sigterm_whatever_launches_it(base, tmp_path, configuration):
+    """Also behind accelerate's launcher, which dies of the signal without a word to the training."""
+    (tmp_path / "train.py").write_text(STUBBORN)
+    configuration = configuration and str(ROOT / "configs" / "accelerate" / configuration)
+    launcher = Launcher.of(tmp_path / "train.py", configuration, os.environ)
+    assert launcher.processes == 1
+    job = plan(base / "protocol.yaml")
+    run = FoldRun.of(job.folds[0], job.pool, job.settings, tmp_path / "out")
+
+    def terminate_this_process():
+        deadline = time.monotonic() + 60
+        while not (tmp_path / "started").exists() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    other = threading.Thread(target=terminate_this_process)
+    other.start()
+    with pytest.raises(KeyboardInterrupt):
+        train_fold(run, launcher)
+    other.join()
+    assert (tmp_path / "stopped").read_text() == "SIGTERM"

@@ -7,6 +7,7 @@ import pytest
 from patchnet_hf.data.filters import CaptureColumns, CaptureFilter
 from patchnet_hf.data.schema import capture_features
 from patchnet_hf.errors import InputError
+from patchnet_hf.protocols.cross_evaluation import Plan
 from patchnet_hf.protocols.folds import check_fold, counts_of, divided, folds_leaving_one_out, make_folds
 from patchnet_hf.protocols.pool import Pool, pictures
 from patchnet_hf.protocols.protocol import PARTS, HoldOut, load_protocol, parse_protocol
@@ -225,6 +226,19 @@ def test_shared_persons_may_be_allowed_but_not_shared_captures():
         check_fold(fold, pool, allow_shared_subjects=True)
 
 
+def test_allowed_persons_in_several_parts_are_told_whichever_parts_they_are():
+    pool = pool_of(people())
+    protocol = named(
+        {"subject": "0-9", "device": "d1"},
+        {"subject": "8-12", "device": "d2"},
+        {"subject": "13-19"},
+        allow_shared_subjects=True,
+    )
+    folds = make_folds(protocol, pool.columns)
+    told = Plan(protocol, pool, folds, {}, 1).notes(folds)
+    assert told == ["fold one: 2 persons are in several parts, as was allowed"]
+
+
 def test_one_picture_listed_twice_is_found_by_its_bytes():
     rows = people()
     rows[0] |= {"file": "train/7.png", "bytes": b"the same"}
@@ -236,6 +250,20 @@ def test_one_picture_listed_twice_is_found_by_its_bytes():
         check_fold(fold, pool)
     rows[-6]["bytes"] = b"not same"
     check_fold(fold, pool_of(rows))
+
+
+def test_clips_whose_frames_are_all_called_alike_are_compared_in_one_pass_over_the_pictures(monkeypatch):
+    rows = [
+        {**row, "file": f"faces/{number}/000.bmp", "bytes": f"{number:05d}".encode()}
+        for number, row in enumerate(people(200))
+    ]
+    rows[-1]["bytes"] = rows[0]["bytes"]
+    pool = pool_of(rows)
+    read, digests = [], Pool._digests
+    monkeypatch.setattr(Pool, "_digests", lambda self, indices: read.extend(indices) or digests(self, indices))
+    first = np.arange(len(rows)) < 600
+    assert pool.twins(first, ~first) == [(0, len(rows) - 1)]
+    assert sorted(read) == list(range(len(rows))), "each once, not each with each"
 
 
 def test_counts_are_those_of_the_rows():

@@ -52,3 +52,4 @@ def test_the_latex_row_has_one_decimal_as_papers_have_it():
     mean, deviation = 100 * (first + second) / 2, 100 * abs(first - second) / math.sqrt(2)
     assert latex_row(some, "a_b").startswith(f"a\\_b & {mean:.1f}$\\pm${deviation:.1f} & ")
     assert latex_row(some, "a_b").endswith(" \\\\")
+    assert latex_row(some, "10 % & more").startswith(r"10 \% \& more & ")
