@@ -21,6 +21,7 @@ from ..inference.scorers import WEIGHTS_FILE, Scorer, calibration_of, graph_in, 
 from ..metrics import fit_platt
 from ..metrics.calibration import BINS
 from ..metrics.operating_point import Criterion, probability_threshold_at
+from ..whole_file import whole_file
 from ..whole_folder import whole_folder
 from .calibration_report import DIAGRAM_FILE, RESULT_FILE, CalibrationReport, Settings
 from .reliability_diagram import draw_reliability
@@ -260,11 +261,7 @@ def _write_report(report: CalibrationReport, folder: Path) -> None:
 
 def _replace(path: Path, content: bytes) -> None:
     """Writes a file that is whole at every moment, with the permissions of the one it replaces."""
-    part = path.with_name(f".{path.name}.part")
-    try:
-        part.write_bytes(content)
+    with whole_file(path) as unfinished:
+        unfinished.write_bytes(content)
         if path.exists():
-            shutil.copymode(path, part)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+            shutil.copymode(path, unfinished)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..json_files import finite
 from ..metrics import PlattCalibration, calibration_quality, presentation_attack_metrics
 from ..metrics.calibration import UNCALIBRATED
 from ..metrics.operating_point import Criterion
@@ -88,8 +89,8 @@ class CalibrationReport:
                 "bona_fides": live,
                 "attacks": len(scored) - live,
                 "fingerprint": scored.fingerprint,
-                "before": _without_nan(self.numbers(name, self.before)),
-                "after": _without_nan(self.numbers(name, self.after)),
+                "before": finite(self.numbers(name, self.before)),
+                "after": finite(self.numbers(name, self.after)),
             }
         return {
             "model": self.model,
@@ -142,7 +143,3 @@ def calibration_summary(report: CalibrationReport) -> str:
 def _settings_json(settings: Settings) -> dict:
     calibration = None if settings.calibration == UNCALIBRATED else settings.calibration._asdict()
     return {"calibration": calibration, "decision_threshold": settings.threshold}
-
-
-def _without_nan(numbers: dict[str, float]) -> dict[str, float | None]:
-    return {key: None if np.isnan(value) else value for key, value in numbers.items()}

@@ -1,12 +1,12 @@
 """`metrics.json`: every number of an evaluation, and what was evaluated."""
 
-import math
 import platform
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 
 from .. import __version__
 from ..inference.scorers import Scorer
+from ..json_files import finite
 from .job import Evaluation
 from .numbers import SetNumbers
 
@@ -36,20 +36,6 @@ def as_json(evaluation: Evaluation) -> dict:
         },
     }
     return finite(content)
-
-
-def finite(value):
-    """
-    `value` with numbers that JSON lacks replaced by `None`, in all dictionaries and lists that it holds.
-
-    >>> finite({"eer": float("nan"), "interval": (0.0, float("inf"))})
-    {'eer': None, 'interval': [0.0, None]}
-    """
-    if isinstance(value, dict):
-        return {key: finite(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite(entry) for entry in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def versions() -> dict[str, str]:

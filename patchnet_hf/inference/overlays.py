@@ -1,7 +1,6 @@
 """Pictures with their liveness map over the face, and the names of their files."""
 
 import functools
-import os
 import re
 from collections.abc import Iterable
 from dataclasses import replace
@@ -14,6 +13,7 @@ from matplotlib.font_manager import findfont
 from PIL import Image, ImageDraw, ImageFont
 
 from ..errors import InputError
+from ..whole_file import whole_file
 from .liveness_map import LivenessMap, LivenessMapper
 from .pictures import COLOR_MAP, VERDICT_COLORS
 from .scoring import CaptureScore
@@ -147,13 +147,11 @@ def save_picture(picture: Image.Image, path: Path) -> None:
     Raises:
         InputError: it can't be written.
     """
-    unfinished = path.with_name(path.name + ".part")
     try:
-        # Most of a picture is noise, which takes long to pack and gets little smaller.
-        picture.save(unfinished, format="PNG", compress_level=3)
-        os.replace(unfinished, path)
+        with whole_file(path) as unfinished:
+            # Most of a picture is noise, which takes long to pack and gets little smaller.
+            picture.save(unfinished, format="PNG", compress_level=3)
     except OSError as error:
-        unfinished.unlink(missing_ok=True)
         raise InputError(f"{path} can't be written: {error.strerror or error}") from error
 
 

@@ -21,7 +21,6 @@ A prototype for each class as few-shot classifiers have it (Snell, Swersky and Z
 import copy
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +33,7 @@ from safetensors.numpy import save
 from ..data.decoding import decode_image
 from ..errors import InputError
 from ..metrics import PlattCalibration
+from ..whole_file import whole_file
 from .scorers import Scorer, TorchScorer, ViewScores, calibration_of, file_sha256
 
 WEIGHT = 1 / 8
@@ -129,14 +129,11 @@ class References:
             "labels": np.ascontiguousarray(self.labels, dtype=np.int64),
         }
         path = Path(path)
-        part = path.with_name(f".{path.name}.part")
         try:
-            part.write_bytes(save(arrays, {METADATA_KEY: json.dumps(told)}))
-            os.replace(part, path)
+            with whole_file(path) as unfinished:
+                unfinished.write_bytes(save(arrays, {METADATA_KEY: json.dumps(told)}))
         except OSError as error:
             raise InputError(f"{path} can't be written: {error.strerror or error}") from error
-        finally:
-            part.unlink(missing_ok=True)
 
     @classmethod
     def load(cls, path: str | Path) -> "References":

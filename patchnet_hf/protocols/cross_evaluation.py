@@ -10,11 +10,11 @@ from pathlib import Path
 from ..data.balancing import BalancedSampling
 from ..data.loading import load_training_and_evaluation_sets
 from ..errors import InputError, did_you_mean
-from ..evaluation.metrics_file import finite
 from ..evaluation.numbers import set_numbers
 from ..evaluation.operating_point import choose_operating_point
 from ..evaluation.presentations import Presentations, check_clips
 from ..evaluation.scored_set import ScoredSet
+from ..json_files import finite
 from ..metrics.operating_point import Criterion
 from ..training.arguments import DataArguments, ModelArguments, PatchNetTrainingArguments
 from ..training.checks import check_best_metric

@@ -1,7 +1,6 @@
 """One fold as a run of `scripts/train.py`: its YAML file, what it was started with, its process, its scores."""
 
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -20,6 +19,7 @@ from ..errors import InputError
 from ..evaluation.scoring import score_dataset
 from ..inference.scorers import load_scorer
 from ..training.report import METRICS_JSON
+from ..whole_file import whole_file
 from ..yaml_files import read_yaml_mapping
 from .folds import Fold
 from .pool import Pool
@@ -314,6 +314,5 @@ def _plain(value):
 
 def write_text(path: Path, text: str) -> None:
     """Writes a file in one move: it's whole, or as it was."""
-    temporary = path.with_name(path.name + ".part")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
+    with whole_file(path) as unfinished:
+        unfinished.write_text(text, encoding="utf-8")

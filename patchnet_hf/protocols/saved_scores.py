@@ -1,13 +1,13 @@
 """The scores of a fold's development and test set as CSV: all that its numbers are computed from."""
 
 import csv
-import os
 from pathlib import Path
 
 import numpy as np
 
 from ..errors import InputError
 from ..evaluation.scored_set import COLUMNS, ScoredSet
+from ..whole_file import whole_file
 
 HEADER = ("file", "label", "attack_type", *COLUMNS, "live_log_odds")
 
@@ -19,15 +19,13 @@ def write_scores(path: Path, scored: ScoredSet) -> None:
     Raises:
         InputError: the file can't be written.
     """
-    temporary = path.with_name(path.name + ".part")
     try:
-        with open(temporary, "w", encoding="utf-8", newline="") as file:
+        with whole_file(path) as unfinished, open(unfinished, "w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(HEADER)
             for index, (name, kind) in enumerate(zip(scored.files, scored.attack_types, strict=True)):
                 values = (scored.columns[column][index] for column in COLUMNS)
                 writer.writerow([name, scored.labels[index], kind, *values, repr(float(scored.scores[index]))])
-        os.replace(temporary, path)
     except OSError as error:
         raise InputError(f"{path} can't be written: {error}") from error
 

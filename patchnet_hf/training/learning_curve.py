@@ -2,7 +2,6 @@
 
 import logging
 import math
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
 from transformers import TrainerCallback
 
 from ..metrics.plots import LINE_STYLES, SET_COLORS
+from ..whole_file import whole_file
 from .history import POOLED, best_so_far, evaluations, of_training
 
 logger = logging.getLogger(__name__)
@@ -138,11 +138,10 @@ class LearningCurveCallback(TrainerCallback):
         if not state.is_world_process_zero:
             return
         path = Path(args.output_dir) / FILE_NAME
-        temporary = path.with_name(path.name + ".part")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            learning_curve(state.log_history).savefig(temporary, format="png")
-            os.replace(temporary, path)
+            with whole_file(path) as unfinished:
+                learning_curve(state.log_history).savefig(unfinished, format="png")
         except OSError as error:
             logger.warning("the learning curve %s can't be written: %s", path, error)
 

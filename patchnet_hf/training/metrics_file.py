@@ -4,12 +4,12 @@ import csv
 import io
 import logging
 import math
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from transformers import TrainerCallback
 
+from ..whole_file import whole_file
 from .history import SetNumbers, evaluations
 
 logger = logging.getLogger(__name__)
@@ -99,9 +99,8 @@ class MetricsFileCallback(TrainerCallback):
 
     def _replace(self, header: list[str], rows: list[list[str]]) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self._path.with_name(self._path.name + ".part")
-        temporary.write_text(_csv([header, *rows]), encoding="utf-8", newline="")
-        os.replace(temporary, self._path)
+        with whole_file(self._path) as unfinished:
+            unfinished.write_text(_csv([header, *rows]), encoding="utf-8", newline="")
 
 
 def read_metrics_file(folder: str | Path) -> list[dict[str, str]]:

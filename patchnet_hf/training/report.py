@@ -2,12 +2,13 @@
 
 import json
 import math
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
 from ..errors import InputError
+from ..json_files import finite
 from ..text_table import percent, text_table
+from ..whole_file import whole_file
 from .history import Best
 
 METRICS_JSON = "metrics.json"
@@ -71,12 +72,9 @@ def write_json(path: Path, values: dict) -> None:
     Raises:
         InputError: the file can't be written.
     """
-    finite = {
-        key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in values.items()
-    }
-    temporary = path.with_name(path.name + ".part")
+    text = json.dumps(finite(values), indent=2, sort_keys=True) + "\n"
     try:
-        temporary.write_text(json.dumps(finite, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-        os.replace(temporary, path)
+        with whole_file(path) as unfinished:
+            unfinished.write_text(text, encoding="utf-8")
     except OSError as error:
         raise InputError(f"{path} can't be written: {error}") from error
