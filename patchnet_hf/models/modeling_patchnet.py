@@ -1,7 +1,6 @@
 """PyTorch PatchNet model."""
 
 import difflib
-import math
 from dataclasses import dataclass
 
 import timm
@@ -127,8 +126,9 @@ def live_spoof_logits(patch_type_logits: Tensor, live_mask: Tensor) -> Tensor:
     live = torch.logsumexp(patch_type_logits.masked_fill(~live_mask, lowest), dim=-1)
     total = torch.logsumexp(patch_type_logits, dim=-1)
     log_probabilities = torch.stack([spoof - total, live - total], dim=-1)
-    views = patch_type_logits.shape[1]
-    return torch.logsumexp(log_probabilities, dim=1) - math.log(views)
+    # Counted in tensors: exporters then keep the number of views open, where `shape[1]` would become a constant.
+    views = torch.ones_like(log_probabilities).sum(dim=1)
+    return torch.logsumexp(log_probabilities, dim=1) - views.log()
 
 
 class PatchNetPreTrainedModel(PreTrainedModel):
