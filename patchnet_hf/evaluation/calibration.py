@@ -17,7 +17,8 @@ from huggingface_hub import snapshot_download
 
 from ..data.schema import LIVE, SPOOF
 from ..errors import InputError
-from ..inference.scorers import WEIGHTS_FILE, Scorer, calibration_of, graph_in, load_scorer
+from ..inference.scorer import Scorer, calibration_of
+from ..inference.scorers import WEIGHTS_FILE, graph_in, load_scorer
 from ..metrics import fit_platt
 from ..metrics.calibration import BINS
 from ..metrics.operating_point import Criterion, probability_threshold_at

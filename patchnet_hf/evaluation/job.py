@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from datasets import Dataset
 
-from ..inference.scorers import Scorer
+from ..inference.scorer import Scorer
 from .numbers import SetNumbers, measured_on_development_set, set_numbers
 from .operating_point import OperatingPoint, choose_operating_point
 from .presentations import Presentations

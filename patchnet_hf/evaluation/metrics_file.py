@@ -5,7 +5,7 @@ from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 
 from .. import __version__
-from ..inference.scorers import Scorer
+from ..inference.scorer import Scorer
 from ..json_files import finite
 from .job import Evaluation
 from .numbers import SetNumbers

@@ -1,6 +1,6 @@
 """Trials of references: random choices of a device's captures as references, scored on other persons' captures."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -9,7 +9,8 @@ from datasets import Dataset
 
 from ..errors import InputError
 from ..inference.references import References, ReferenceScorer, patch_type_directions, projected, similarity
-from ..inference.scorers import Scorer, TorchScorer, ViewScores, calibration_of
+from ..inference.scorer import Scorer, ViewScores, calibration_of
+from ..inference.scorers import TorchScorer
 from ..metrics import acer, auc, eer, log_odds
 from ..metrics.operating_point import Criterion, threshold_at
 from ..text_table import text_table
@@ -83,8 +84,8 @@ class _PointsKeeper(Scorer):
         self.points = []
         self._basis = patch_type_directions(scorer)
 
-    def score(self, views: np.ndarray) -> ViewScores:
-        scored = self.scorer.score(views)
+    def score(self, captures: Sequence[np.ndarray]) -> ViewScores:
+        scored = self.scorer.score(captures)
         self.points.append(projected(scored.embeddings, self._basis))
         return scored
 

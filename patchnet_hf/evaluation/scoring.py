@@ -10,8 +10,7 @@ from torch.utils.data import DataLoader
 
 from ..data.views import EvaluationViews, decode_capture, encoded_images, image_bytes
 from ..errors import InputError
-from ..inference.scorers import Scorer
-from ..models import PatchNetImageProcessor
+from ..inference.scorer import Scorer
 from .scored_set import COLUMNS, ScoredSet
 
 FINGERPRINT_DIGITS = 16
@@ -20,17 +19,18 @@ FINGERPRINT_DIGITS = 16
 class _FingerprintedViews(EvaluationViews):
     """[`EvaluationViews`] whose items also have `digest`, of the capture's bytes and face box, or an `error`."""
 
-    def __init__(self, dataset: Dataset, processor: PatchNetImageProcessor):
-        super().__init__(dataset, processor)
+    def __init__(self, dataset: Dataset, scorer: Scorer):
+        super().__init__(dataset, scorer.processor)
+        self.prepare = scorer.prepare
         self.files = [image["path"] or "" for image in self._rows.select_columns("image")["image"]]
 
     def __getitem__(self, index: int) -> dict:
         row = self._rows[int(index)]
         try:
-            views = self.processor.views(decode_capture(row["image"]), row["face_box"])
+            prepared = self.prepare(decode_capture(row["image"]), row["face_box"])
         except (OSError, ValueError) as error:
             return {"error": f"capture {index} ({row['image']['path']}): {error}"}
-        return {"pixel_values": views, "digest": _capture_digest(row)}
+        return {"pixel_values": prepared, "digest": _capture_digest(row)}
 
     def fingerprint(self, digests: Iterable[bytes]) -> str:
         """Of the dataset, from the digests of its captures."""
@@ -90,7 +90,7 @@ def score_dataset(
         raise InputError(f"batch size is {batch_size}, workers {workers}; expected at least 1 and at least 0")
     if not len(dataset):
         raise InputError(f"{name} has no captures to evaluate")
-    views = _FingerprintedViews(dataset, scorer.processor)
+    views = _FingerprintedViews(dataset, scorer)
     loader = DataLoader(views, batch_size, num_workers=workers, collate_fn=list)
     digests, scores, patch_scores = [], [], []
     for items in progress(loader):
@@ -98,7 +98,7 @@ def score_dataset(
             if "error" in item:
                 raise InputError(f"{name}: {item['error']}")
             digests.append(item["digest"])
-        scored = scorer.score(np.stack([item["pixel_values"] for item in items]))
+        scored = scorer.score([item["pixel_values"] for item in items])
         scores.append(scored.log_odds)
         patch_scores.append(scored.patch_log_odds)
     scores = np.concatenate(scores)

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from ..errors import InputError
 from ..models.image_processing_patchnet import face_region, pad_to_patch
 from ..models.modeling_patchnet import live_spoof_logits
-from .scorers import Scorer, TorchScorer, live_log_odds
+from .scorer import Scorer, live_log_odds
+from .scorers import TorchScorer
 
 METHODS = ("auto", "dense", "patches")
 # The test input: longer than the receptive fields of common networks by this, which steps of 1, 2, 3 ... 128 divide.

@@ -34,7 +34,8 @@ from ..data.decoding import decode_image
 from ..errors import InputError
 from ..metrics import PlattCalibration
 from ..whole_file import whole_file
-from .scorers import Scorer, TorchScorer, ViewScores, calibration_of, file_sha256
+from .scorer import Scorer, ViewScores, calibration_of, file_sha256
+from .scorers import TorchScorer
 
 WEIGHT = 1 / 8
 METADATA_KEY = "patchnet_references"
@@ -224,10 +225,10 @@ class ReferenceScorer(Scorer):
         is_live = references.labels == 1
         self._live, self._attacks = points[is_live], points[~is_live]
 
-    def score(self, views: np.ndarray) -> ViewScores:
+    def score(self, captures: Sequence[np.ndarray]) -> ViewScores:
         """As [`Scorer.score`]; the similarity of a capture is the mean of its patches'."""
-        scored = self.scorer.score(views)
-        if not len(views):
+        scored = self.scorer.score(captures)
+        if not len(captures):
             return scored
         moved = self.log_odds_of_similarity(scored.embeddings)
         own, new = calibration_of(self.scorer), calibration_of(self)

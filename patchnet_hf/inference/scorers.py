@@ -1,24 +1,20 @@
-"""Trained models as scorers of views, whatever runs them: PyTorch weights of a folder or the Hub, or an ONNX graph."""
+"""Trained models as scorers, whatever runs them: PyTorch weights of a folder or the Hub, or an ONNX graph."""
 
-import glob
-import hashlib
 import re
-from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from scipy.special import logsumexp
 from transformers.utils import cached_file, logging
 
 from ..errors import InputError
-from ..metrics.calibration import UNCALIBRATED, PlattCalibration
 from ..models import PatchNetConfig, PatchNetForImageClassification, PatchNetImageProcessor
 from ..models.modeling_patchnet import live_spoof_logits
+from .onnx_scorer import OnnxScorer
+from .scorer import Scorer, ViewScores, file_sha256, live_log_odds
 
 WEIGHTS_FILE = "model.safetensors"
 GRAPH_FILE = "model.onnx"
@@ -26,48 +22,6 @@ CONFIG_FILE = "config.json"
 PROCESSOR_FILE = "preprocessor_config.json"
 # What the Hub allows as a model's id: a name, or an owner and a name.
 HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
-
-
-class ViewScores(NamedTuple):
-    """
-    What a model says of B captures with V views each.
-
-    Attributes:
-        log_odds: float64 of shape `(B,)`, live log-odds of each capture, calibrated if the model is.
-        patch_log_odds: float64 of shape `(B, V)`, those of each view alone; NaN where a graph doesn't give them.
-        embeddings: float32 of shape `(B, V, D)`; `None` where a graph doesn't give them.
-    """
-
-    log_odds: np.ndarray
-    patch_log_odds: np.ndarray
-    embeddings: np.ndarray | None
-
-
-class Scorer(ABC):
-    """
-    A trained model that scores captures by their views.
-
-    Attributes:
-        name: the folder, file or Hub id that it was loaded by.
-        config: its configuration, with the decision threshold and the calibration.
-        processor: makes the views.
-        threshold_origin: whose the decision threshold is, `"model"` or `"references"`.
-    """
-
-    threshold_origin = "model"
-
-    def __init__(self, name: str, config: PatchNetConfig, processor: PatchNetImageProcessor):
-        self.name = name
-        self.config = config
-        self.processor = processor
-
-    @abstractmethod
-    def score(self, views: np.ndarray) -> ViewScores:
-        """Scores of `(B, V, P, P, 3)` uint8 views, V views of each capture; B may be 0."""
-
-    @abstractmethod
-    def description(self) -> dict[str, str]:
-        """What it is, for a report: `model`, `runs_on`, and `weights_sha256` of the file that its scores come from."""
 
 
 class TorchScorer(Scorer):
@@ -91,8 +45,9 @@ class TorchScorer(Scorer):
         self.weights = weights
 
     @torch.inference_mode()
-    def score(self, views: np.ndarray) -> ViewScores:
+    def score(self, captures: Sequence[np.ndarray]) -> ViewScores:
         """As [`Scorer.score`]."""
+        views = np.asarray(captures)
         if not len(views):
             return ViewScores(np.empty(0), np.empty(views.shape[:2]), np.empty((*views.shape[:2], 0), np.float32))
         output = self.model(self.processor.normalize_views(torch.from_numpy(views).to(self.model.device)))
@@ -110,148 +65,14 @@ class TorchScorer(Scorer):
         return {"model": self.name, "runs_on": f"PyTorch {torch.__version__}, {self.model.device}", **weights}
 
 
-class OnnxScorer(Scorer):
-    """
-    An exported graph in ONNX Runtime on the processor.
-
-    Its input is `pixel_values`, `(B, 3, P, P)` or `(B, V, 3, P, P)`, its first output or the one called `logits` is
-    `(B, 2)`, spoof and live. A graph of single patches, or with any number of views, sees each patch alone and the
-    patches are averaged here, as the model does.
-
-    Args:
-        path: the graph.
-
-    Raises:
-        InputError: onnxruntime isn't installed, or the graph can't be loaded or has other inputs or outputs.
-    """
-
-    def __init__(self, name: str, path: str | Path, config: PatchNetConfig, processor: PatchNetImageProcessor):
-        super().__init__(name, config, processor)
-        try:
-            import onnxruntime
-        except ModuleNotFoundError as error:
-            raise InputError(f"{path} needs ONNX Runtime: pip install 'patchnet_hf[onnx]'") from error
-        self.path = Path(path)
-        try:
-            self.session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-        except Exception as error:  # ONNX Runtime's own classes derive from Exception alone.
-            raise InputError(f"{path} can't be loaded as an ONNX graph: {str(error).splitlines()[0]}") from error
-        self._runtime = onnxruntime.__version__
-        inputs, outputs = self.session.get_inputs(), [output.name for output in self.session.get_outputs()]
-        if len(inputs) != 1 or len(inputs[0].shape) not in (4, 5) or inputs[0].type != "tensor(float)":
-            found = "; ".join(f"{node.name} {node.type} {node.shape}" for node in inputs)
-            raise InputError(f"{path} has inputs {found}; expected pixel_values, float, of 4 or 5 dimensions")
-        self._input = inputs[0]
-        self._output = "logits" if "logits" in outputs else outputs[0]
-        self._types = "patch_type_logits" if "patch_type_logits" in outputs else None
-        batch, self._views = self._input.shape[0], self._input.shape[1] if len(self._input.shape) == 5 else 1
-        self._batch = batch if isinstance(batch, int) else None
-        # A graph for a fixed number of views averages them itself.
-        self._whole = isinstance(self._views, int) and self._views > 1
-
-    def score(self, views: np.ndarray) -> ViewScores:
-        """
-        As [`Scorer.score`].
-
-        Raises:
-            InputError: the graph is for another number or size of views.
-        """
-        pixel_values = self.processor.normalize_views(views).numpy()
-        captures, count = views.shape[:2]
-        if not captures:
-            return ViewScores(np.empty(0), np.empty((0, count)), None)
-        if self._whole:
-            logits, types = self._run(pixel_values)
-            of_patches = np.full((captures, count), np.nan)
-            if types is not None:
-                of_patches = calibration_of(self).calibrate(self._log_odds_of_types(types.astype(np.float64)))
-            return ViewScores(live_log_odds(logits.astype(np.float64)), of_patches, None)
-        patches = pixel_values.reshape(captures * count, *pixel_values.shape[2:])
-        logits, _ = self._run(patches[:, None] if len(self._input.shape) == 5 else patches)
-        of_patches = live_log_odds(logits.astype(np.float64)).reshape(captures, count)
-        calibration = calibration_of(self)
-        averaged = calibration.calibrate(mean_log_odds(calibration.uncalibrate(of_patches)))
-        return ViewScores(averaged, of_patches, None)
-
-    def _run(self, pixel_values: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-        names = [self._output] + ([self._types] if self._types else [])
-        size = self._batch or len(pixel_values)
-        results = []
-        try:
-            for start in range(0, len(pixel_values), size):
-                batch = np.ascontiguousarray(pixel_values[start : start + size])
-                # A graph for a fixed batch takes no fewer: the last one is filled up, and the filling dropped.
-                filled = np.concatenate([batch, np.repeat(batch[-1:], size - len(batch), axis=0)])
-                results.append([part[: len(batch)] for part in self.session.run(names, {self._input.name: filled})])
-        except Exception as error:  # ONNX Runtime's own classes derive from Exception alone.
-            raise InputError(
-                f"{self.path} can't score views of shape {pixel_values.shape}; its input is {self._input.shape}: "
-                f"{str(error).splitlines()[0]}"
-            ) from error
-        logits, *types = (np.concatenate(parts) for parts in zip(*results, strict=True))
-        return logits, types[0] if types else None
-
-    def _log_odds_of_types(self, patch_type_logits: np.ndarray) -> np.ndarray:
-        live = np.zeros(patch_type_logits.shape[-1], dtype=bool)
-        live[self.config.live_patch_type_ids] = True
-        return logsumexp(patch_type_logits[..., live], axis=-1) - logsumexp(patch_type_logits[..., ~live], axis=-1)
-
-    def description(self) -> dict[str, str]:
-        """As [`Scorer.description`]."""
-        return {
-            "model": self.name,
-            "runs_on": f"ONNX Runtime {self._runtime}, cpu",
-            "weights_sha256": file_sha256(self.path, *self._weights_beside()),
-        }
-
-    def _weights_beside(self) -> list[Path]:
-        """`model.onnx.data` or `model.onnx_data`, where exporters put the weights of large or all graphs."""
-        return sorted(self.path.parent.glob(glob.escape(self.path.name) + "[._]data"))
-
-
-def live_log_odds(logits: np.ndarray) -> np.ndarray:
-    """`(..., 2)` logits of spoof and live as log-odds `(...)`.
-
-    >>> live_log_odds(np.array([[1.0, 3.0], [0.0, -2.0]]))
-    array([ 2., -2.])
-    """
-    return logits[..., 1] - logits[..., 0]
-
-
-def mean_log_odds(log_odds: np.ndarray) -> np.ndarray:
-    """
-    The log-odds of the mean probability over the last axis, without the saturation of probabilities.
-
-    `log(mean p / mean (1 - p))` with `p = 1 / (1 + exp(-z))`; the model averages views in the same way.
-
-    >>> mean_log_odds(np.array([[0.0, 0.0], [50.0, 50.0]]))
-    array([ 0., 50.])
-    """
-    return logsumexp(-np.logaddexp(0.0, -log_odds), axis=-1) - logsumexp(-np.logaddexp(0.0, log_odds), axis=-1)
-
-
-def calibration_of(scorer: Scorer) -> PlattCalibration:
-    """The calibration in a model's configuration."""
-    held = scorer.config.calibration
-    return UNCALIBRATED if held is None else PlattCalibration(float(held["scale"]), float(held["bias"]))
-
-
-def file_sha256(*paths: str | Path) -> str:
-    """SHA-256 of a file, or of several one after the other, as 64 hexadecimal digits."""
-    digest = hashlib.sha256()
-    for path in paths:
-        with open(path, "rb") as file:
-            hashlib.file_digest(file, lambda: digest)
-    return digest.hexdigest()
-
-
 def load_scorer(model: str, revision: str | None = None, device: str = "auto") -> Scorer:
     """
     A trained model, ready to score.
 
     Args:
-        model: a folder that holds a PatchNet model or an exported one (`model.onnx`, with `config.json` and
-            `preprocessor_config.json` beside it), an `.onnx` file in such a folder, or a model id of the Hub.
+        model: a folder that holds a PatchNet model or an exported one (`model.onnx`), an `.onnx` file, or a model id
+            of the Hub. A graph without the metadata of `scripts/export_onnx.py` needs `config.json` and
+            `preprocessor_config.json` beside it.
         revision: branch, tag or commit, of a model of the Hub.
         device: `"cpu"`, `"cuda"`, or `"auto"`: a GPU where there is one. Graphs run on the processor.
 
@@ -272,12 +93,9 @@ def load_scorer(model: str, revision: str | None = None, device: str = "auto") -
 
 
 def _onnx_scorer(model: str, graph: Path) -> OnnxScorer:
-    for name in (CONFIG_FILE, PROCESSOR_FILE):
-        if not (graph.parent / name).is_file():
-            raise InputError(
-                f"{graph} has no {name} beside it; an exported graph needs {CONFIG_FILE} and {PROCESSOR_FILE}"
-            )
-    return OnnxScorer(model, graph, *load_settings(str(graph.parent), model))
+    beside = all((graph.parent / name).is_file() for name in (CONFIG_FILE, PROCESSOR_FILE))
+    settings = load_settings(str(graph.parent), model) if beside else (None, None)
+    return OnnxScorer(model, graph, *settings)
 
 
 def graph_in(folder: Path) -> Path | None:

@@ -10,7 +10,7 @@ from scipy.special import expit
 from ..errors import InputError
 from ..text_table import text_table
 from .liveness_map import LivenessMap
-from .scorers import Scorer
+from .scorer import Scorer
 from .sources import Frame, Source, read_frames
 
 FRAMES = 9
@@ -136,7 +136,7 @@ class _Read:
 
     path: Path
     frames: list[Frame]
-    views: list[np.ndarray]
+    prepared: list[np.ndarray]
     face_box: tuple[int, int, int, int] | None = None
     error: str | None = None
 
@@ -144,7 +144,7 @@ class _Read:
 def _read(scorer: Scorer, source: Source, count: int, face_box) -> _Read:
     try:
         frames, box = read_frames(source, count), face_box(source.path)
-        return _Read(source.path, frames, [scorer.processor.views(frame.image, box) for frame in frames], box)
+        return _Read(source.path, frames, [scorer.prepare(frame.image, box) for frame in frames], box)
     except OSError as error:
         reason = error.strerror or str(error)
     except ValueError as error:
@@ -153,8 +153,8 @@ def _read(scorer: Scorer, source: Source, count: int, face_box) -> _Read:
 
 
 def _scored(scorer: Scorer, waiting: list[_Read], batch_size: int, keep_images: bool) -> Iterator[CaptureScore]:
-    views = [view for read in waiting for view in read.views]
-    passes = [scorer.score(np.stack(views[at : at + batch_size])) for at in range(0, len(views), batch_size)]
+    prepared = [capture for read in waiting for capture in read.prepared]
+    passes = [scorer.score(prepared[at : at + batch_size]) for at in range(0, len(prepared), batch_size)]
     rows = ((one.log_odds[row], one.patch_log_odds[row]) for one in passes for row in range(len(one.log_odds)))
     for read in waiting:
         if read.error is not None:
@@ -162,7 +162,7 @@ def _scored(scorer: Scorer, waiting: list[_Read], batch_size: int, keep_images: 
             continue
         threshold = scorer.config.decision_threshold
         pictures = []
-        for frame, own_views in zip(read.frames, read.views, strict=True):
+        for frame, own in zip(read.frames, read.prepared, strict=True):
             log_odds, of_patches = next(rows)
             known = () if np.isnan(of_patches).any() else tuple(expit(of_patches).tolist())
             pictures.append(
@@ -170,7 +170,8 @@ def _scored(scorer: Scorer, waiting: list[_Read], batch_size: int, keep_images: 
                     read.path,
                     **_decision(log_odds, threshold),
                     patch_probabilities=known,
-                    views=own_views,
+                    # A model that takes the whole face makes its views itself.
+                    views=own if own.ndim == 4 else scorer.processor.views(frame.image, read.face_box),
                     frame=frame.number,
                     image=frame.image if keep_images else None,
                     face_box=read.face_box,

@@ -12,7 +12,8 @@ from patchnet_hf import PatchNetConfig, PatchNetForImageClassification, PatchNet
 from patchnet_hf.errors import InputError
 from patchnet_hf.inference import liveness_map
 from patchnet_hf.inference.liveness_map import LivenessMap, LivenessMapper, feature_step
-from patchnet_hf.inference.scorers import Scorer, TorchScorer, ViewScores
+from patchnet_hf.inference.scorer import Scorer, ViewScores
+from patchnet_hf.inference.scorers import TorchScorer
 
 PATCH, GRID = 32, 2
 

@@ -11,7 +11,7 @@ from patchnet_hf import PatchNetConfig, PatchNetImageProcessor
 from patchnet_hf.errors import InputError
 from patchnet_hf.inference.liveness_map import LivenessMap, LivenessMapper
 from patchnet_hf.inference.overlays import HEADER, MARGIN, Overlays, colors, draw_overlay
-from patchnet_hf.inference.scorers import Scorer, ViewScores
+from patchnet_hf.inference.scorer import Scorer, ViewScores
 from patchnet_hf.inference.scoring import CaptureScore
 from patchnet_hf.inference.sources import Source, camera_source
 

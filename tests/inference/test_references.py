@@ -16,6 +16,7 @@ from safetensors.numpy import save_file
 
 from patchnet_hf import PatchNetConfig, PatchNetForImageClassification, PatchNetImageProcessor
 from patchnet_hf.errors import InputError
+from patchnet_hf.inference.onnx_scorer import OnnxScorer
 from patchnet_hf.inference.references import (
     METADATA_KEY,
     KnownCapture,
@@ -28,7 +29,8 @@ from patchnet_hf.inference.references import (
     similarity,
     with_references,
 )
-from patchnet_hf.inference.scorers import OnnxScorer, TorchScorer, file_sha256, load_scorer
+from patchnet_hf.inference.scorer import file_sha256
+from patchnet_hf.inference.scorers import TorchScorer, load_scorer
 from patchnet_hf.metrics import PlattCalibration
 
 PATCH, GRID = 32, 2

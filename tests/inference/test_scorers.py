@@ -12,7 +12,9 @@ from safetensors.torch import load_file, save_file
 
 from patchnet_hf import PatchNetConfig, PatchNetForImageClassification, PatchNetImageProcessor
 from patchnet_hf.errors import InputError
-from patchnet_hf.inference.scorers import OnnxScorer, TorchScorer, file_sha256, load_scorer
+from patchnet_hf.inference.onnx_scorer import OnnxScorer
+from patchnet_hf.inference.scorer import file_sha256
+from patchnet_hf.inference.scorers import TorchScorer, load_scorer
 
 PATCH, GRID = 32, 2
 
@@ -126,11 +128,12 @@ def test_what_is_no_graph_is_one_line(folder, tmp_path):
     assert "\n" not in str(error.value)
 
 
-def test_a_graph_without_its_settings_is_one_line_that_names_them(tmp_path):
-    (tmp_path / "model.onnx").write_bytes(b"graph")
-    (tmp_path / "config.json").write_text("{}")
-    for model in (tmp_path, tmp_path / "model.onnx"):
-        with pytest.raises(InputError, match=r"model\.onnx has no preprocessor_config\.json beside it") as error:
+def test_a_graph_without_its_settings_is_one_line_that_names_them(folder, tmp_path):
+    pytest.importorskip("onnxruntime")
+    graph = export(folder, tmp_path / "graph", (1, 3, PATCH, PATCH), [0])
+    (graph / "preprocessor_config.json").unlink()
+    for model in (graph, graph / "model.onnx"):
+        with pytest.raises(InputError, match=r"has no config\.json and preprocessor_config\.json beside it") as error:
             load_scorer(str(model))
         assert "\n" not in str(error.value)
 
