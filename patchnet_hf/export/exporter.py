@@ -46,7 +46,7 @@ def export_graph(
     """
     options = GraphOptions() if options is None else options
     path = Path(path)
-    model = reparameterized(model.cpu().float())
+    model = reparameterized(model).cpu().float()  # a copy: the caller's stays where it is
     module, example, dimensions = _traceable(model, processor, options)
     outputs = [options.output.name] + ([options.output.patch_name] if options.input == "picture" else [])
     name = "image" if options.input == "picture" else "pixel_values"
