@@ -1,6 +1,7 @@
 """PyTorch PatchNet model."""
 
 import difflib
+import sys
 from copy import deepcopy
 from dataclasses import dataclass
 
@@ -357,6 +358,11 @@ class PatchNetForImageClassification(PatchNetPreTrainedModel):
         copy = deepcopy(self).eval().to(torch.promote_types(self.dtype, torch.float32))
         return reparameterize_model(copy, inplace=True).eval().to(device=self.device, dtype=self.dtype)
 
+
+if "optimum.exporters.onnx.convert" in sys.modules:
+    # Where `optimum-cli export onnx --trust-remote-code` runs without our package, it imports this file, and it has to
+    # know how to export the model once it has loaded it.
+    from .onnx_patchnet import PatchNetOnnxConfig  # noqa: F401
 
 __all__ = [
     "PatchNetForImageClassification",
