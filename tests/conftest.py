@@ -23,3 +23,30 @@ def nuaa_sample() -> Path:
     if not folder.is_dir():
         pytest.skip(f"the sample of real captures is not at {folder}")
     return folder
+
+
+@pytest.fixture(scope="session")
+def as_trained():
+    """
+    Makes a model what a training would: its scales, offsets and statistics of batch norms all differ.
+
+    Those of a fresh model are ones and zeros, which hides errors of whoever merges or exports them.
+    """
+    import torch
+
+    def trained(model, side: int):
+        for parameter in model.parameters():
+            if parameter.ndim == 1 or parameter.numel() == max(parameter.shape):
+                torch.nn.init.uniform_(parameter, 0.2, 0.8)
+        norms = [module for module in model.modules() if isinstance(module, torch.nn.modules.batchnorm._BatchNorm)]
+        for norm in norms:
+            norm.momentum = None
+        model.train()
+        with torch.no_grad():
+            for _ in range(3):
+                model(torch.randn(4, 3, side, side))
+            for norm in norms:
+                norm.running_mean += norm.running_var.sqrt() * torch.rand_like(norm.running_mean)
+        return model.eval()
+
+    return trained

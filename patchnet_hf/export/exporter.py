@@ -17,7 +17,6 @@ from ..models import PatchNetForImageClassification, PatchNetImageProcessor
 from ..whole_file import whole_file
 from .graph import PatchGraph, PictureGraph
 from .options import GraphOptions
-from .reparameterization import reparameterized
 
 
 def export_graph(
@@ -46,7 +45,7 @@ def export_graph(
     """
     options = GraphOptions() if options is None else options
     path = Path(path)
-    model = reparameterized(model).cpu().float()  # a copy: the caller's stays where it is
+    model = model.reparameterized().cpu().float()  # a copy: the caller's stays where it is
     module, example, dimensions = _traceable(model, processor, options)
     outputs = [options.output.name] + ([options.output.patch_name] if options.input == "picture" else [])
     name = "image" if options.input == "picture" else "pixel_values"

@@ -1,10 +1,13 @@
 """PyTorch PatchNet model."""
 
 import difflib
+import sys
+from copy import deepcopy
 from dataclasses import dataclass
 
 import timm
 import torch
+from timm.utils.model import reparameterize_model
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import PreTrainedModel
@@ -325,6 +328,41 @@ class PatchNetForImageClassification(PatchNetPreTrainedModel):
         log_odds = self.config.calibration["scale"] * log_odds + self.config.calibration["bias"]
         return torch.stack([F.logsigmoid(-log_odds), F.logsigmoid(log_odds)], dim=-1)
 
+    def reparameterized(self) -> "PatchNetForImageClassification":
+        """
+        A copy that answers as this model does in evaluation mode, with fewer layers where its backbone allows that.
+
+        FastViT, RepVGG, MobileOne, RepGhostNet, RepViT, TinyViT and others of timm train parallel branches and batch
+        norms that are one convolution once they are trained; each module with a method `fuse()`, `reparameterize()`
+        or `switch_to_deploy()` is asked to be that. Other backbones stay as they are.
+
+        Returns:
+            A copy in evaluation mode, of the same device and dtype. Its configuration describes the unmerged
+            backbone: it is there to be run or exported, not to be trained or saved.
+
+        Example:
+
+        ```python
+        >>> from patchnet_hf import PatchNetConfig, PatchNetForImageClassification
+        >>> model = PatchNetForImageClassification(PatchNetConfig(backbone="repvgg_a0", image_size=32))
+        >>> def norms(model):
+        ...     return sum(isinstance(module, nn.BatchNorm2d) for module in model.modules())
+        >>> norms(model), norms(model.reparameterized())
+        (61, 0)
+
+        ```
+        """
+        # Branches are added up in float32 at least: in half precision their sum would be off by more than its parts.
+        # Mode, device and dtype are set at the end, because some of timm's layers make new ones in training mode, in
+        # float32 or on the processor.
+        copy = deepcopy(self).eval().to(torch.promote_types(self.dtype, torch.float32))
+        return reparameterize_model(copy, inplace=True).eval().to(device=self.device, dtype=self.dtype)
+
+
+if "optimum.exporters.onnx.convert" in sys.modules:
+    # Where `optimum-cli export onnx --trust-remote-code` runs without our package, it imports this file, and it has to
+    # know how to export the model once it has loaded it.
+    from .onnx_patchnet import PatchNetOnnxConfig  # noqa: F401
 
 __all__ = [
     "PatchNetForImageClassification",

@@ -5,28 +5,18 @@ import torch
 from torch import nn
 
 from patchnet_hf import PatchNetConfig, PatchNetForImageClassification
-from patchnet_hf.export.reparameterization import reparameterized
 
 SIDE = 64
 
 
-def model_with(backbone: str, **settings) -> PatchNetForImageClassification:
-    """As after a training: scales, offsets and statistics differ, where those of a fresh model are all 1 or 0."""
-    torch.manual_seed(0)
-    model = PatchNetForImageClassification(PatchNetConfig(backbone=backbone, image_size=SIDE, **settings))
-    for parameter in model.parameters():
-        if parameter.ndim == 1 or parameter.numel() == max(parameter.shape):
-            nn.init.uniform_(parameter, 0.2, 0.8)
-    norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
-    for norm in norms:
-        norm.momentum = None
-    model.train()
-    with torch.no_grad():
-        for _ in range(3):
-            model(torch.randn(4, 3, SIDE, SIDE))
-        for norm in norms:
-            norm.running_mean += norm.running_var.sqrt() * torch.rand_like(norm.running_mean)
-    return model.eval()
+@pytest.fixture
+def model_with(as_trained):
+    def model_with(backbone: str, **settings) -> PatchNetForImageClassification:
+        torch.manual_seed(0)
+        model = PatchNetForImageClassification(PatchNetConfig(backbone=backbone, image_size=SIDE, **settings))
+        return as_trained(model, SIDE)
+
+    return model_with
 
 
 def layers(model: nn.Module) -> int:
@@ -44,10 +34,10 @@ def answers(model: PatchNetForImageClassification):
 @pytest.mark.parametrize(
     "backbone", ["fastvit_t8", "repvgg_a0", "mobileone_s0", "repghostnet_050", "repvit_m0_9", "tiny_vit_5m_224"]
 )
-def test_a_merged_model_has_fewer_layers_and_gives_the_same_outputs(backbone):
+def test_a_merged_model_has_fewer_layers_and_gives_the_same_outputs(model_with, backbone):
     model = model_with(backbone, calibration={"scale": 0.5, "bias": 0.3})
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    merged = reparameterized(model)
+    merged = model.reparameterized()
     assert layers(merged) < layers(model)
     for merged_answer, answer in zip(answers(merged), answers(model), strict=True):
         assert answer.std() > 1e-3
@@ -60,24 +50,24 @@ def test_a_merged_model_has_fewer_layers_and_gives_the_same_outputs(backbone):
 def test_a_backbone_without_branches_stays_as_it_is(backbone):
     torch.manual_seed(0)
     model = PatchNetForImageClassification(PatchNetConfig(backbone=backbone)).eval()
-    merged = reparameterized(model)
+    merged = model.reparameterized()
     assert str(merged) == str(model)
     expected = model.state_dict()
     assert all(torch.equal(value, expected[name]) for name, value in merged.state_dict().items())
 
 
-def test_what_trains_is_left_in_training_and_its_copy_answers_as_in_evaluation():
+def test_what_trains_is_left_in_training_and_its_copy_answers_as_in_evaluation(model_with):
     model = model_with("repvgg_a0", dropout=0.5)
     expected = answers(model)[0]
-    merged = reparameterized(model.train())
+    merged = model.train().reparameterized()
     assert model.training and not any(module.training for module in merged.modules())
     torch.testing.assert_close(answers(merged)[0], expected, atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.bfloat16, 0.02), (torch.float64, 1e-5)])
-def test_another_precision_is_kept(dtype, tolerance):
+def test_another_precision_is_kept(model_with, dtype, tolerance):
     model = model_with("repvit_m0_9").to(dtype)
-    merged = reparameterized(model)
+    merged = model.reparameterized()
     assert {parameter.dtype for parameter in merged.parameters()} == {dtype}
     torch.testing.assert_close(answers(merged)[2], answers(model)[2], atol=tolerance, rtol=0)
 
@@ -101,6 +91,6 @@ def test_own_layers_are_merged_by_their_method():
     model = PatchNetForImageClassification(PatchNetConfig(backbone="test_resnet", embedding_size=8)).eval()
     model.patchnet.backbone = nn.Sequential(Doubled(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
     model.patchnet.projection = nn.Linear(4, 8, bias=False)
-    merged = reparameterized(model)
+    merged = model.reparameterized()
     assert layers(model) == layers(merged) + 1
     torch.testing.assert_close(answers(merged)[0], answers(model)[0], atol=1e-4, rtol=0)
