@@ -1,0 +1,1 @@
+"""The Hugging Face Hub: cards, and repositories of models and datasets."""
