@@ -50,7 +50,8 @@ def model_card(
     model = ModelFolder.read(folder)
     repo, license = checked_repo(repo), checked_license(license)
     found = [EvaluationFolder.read(evaluation, model) for evaluation in evaluations]
-    name = repo.split("/")[1] if repo else model.name
+    metadata = dict(metadata or {})
+    name = metadata.pop("model_name", None) or (repo.split("/")[1] if repo else model.name)
     pictures: dict[str, bytes] = {}
     evaluated = [_evaluation(evaluation, model, pictures, len(found) > 1) for evaluation in found]
     for file in (LEARNING_CURVE_FILE, RELIABILITY_FILE):

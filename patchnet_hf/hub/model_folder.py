@@ -1,16 +1,16 @@
 """The files of a model's folder that its card is written from."""
 
-import hashlib
 import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from ..errors import InputError
+from ..inference.scorer import file_sha256
+from ..inference.scorers import WEIGHTS_FILE
 
 CONFIG_FILE = "config.json"
 PROCESSOR_FILE = "preprocessor_config.json"
-WEIGHTS_FILE = "model.safetensors"
 RUN_FILE = "run.json"
 METRICS_FILE = "metrics.json"
 CALIBRATION_FILE = "calibration.json"
@@ -84,10 +84,7 @@ class ModelFolder:
     def weights_sha256(self) -> str | None:
         """SHA-256 of the weights, as evaluations report it; `None` where they aren't one file."""
         path = self.path / WEIGHTS_FILE
-        if not path.is_file():
-            return None
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return file_sha256(path) if path.is_file() else None
 
     def picture(self, name: str) -> bytes | None:
         """The bytes of a picture of the folder, if it is there."""

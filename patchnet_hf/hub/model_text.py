@@ -3,12 +3,12 @@
 from collections.abc import Mapping, Sequence
 
 from ..text_table import shown_threshold
+from .card_tables import listed_names, shown_rate
 from .evaluation_folder import EvaluationFolder
 from .markdown import escaped, table
 from .model_folder import ModelFolder
 from .names import dataset_name
 from .results import Rate
-from .card_tables import listed_names, shown_rate
 
 CRITERIA = {
     "eer": "where the shares of attacks accepted and of live captures rejected are nearest to each other",

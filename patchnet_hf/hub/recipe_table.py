@@ -32,11 +32,7 @@ def recipe_table(run: Mapping) -> str:
         "precision": recipe["precision"],
         "averaged weights": _averaging(recipe),
         "seed": str(recipe["seed"]),
-        "checkpoint": (
-            f"lowest or highest `{escaped(best['metric'])}`: {best['value']:.4g} at step {best['step']}"
-            if best
-            else "the last"
-        ),
+        "checkpoint": (_best(best) if best else "the last"),
         "resumed": ", ".join(f"at step {step}" for step in resumed) if resumed else "",
         "computed on": f"{escaped(run['device'])}, {run['processes']} {'process' if run['processes'] == 1 else 'processes'}",
         "software": ", ".join(f"{name} {version}" for name, version in run["versions"].items()),
@@ -117,6 +113,11 @@ def _averaging(recipe: Mapping) -> str:
     return (
         f"exponential moving average, decay {recipe['ema_decay']:g}{', with warm-up' if recipe['ema_warmup'] else ''}"
     )
+
+
+def _best(best: Mapping) -> str:
+    extreme = "highest" if best.get("larger_is_better") else "lowest"
+    return f"{extreme} {escaped(best['metric'], 120)} of all that were evaluated: {best['value']:.4g} at step {best['step']}"
 
 
 def _number(value: float) -> str:
