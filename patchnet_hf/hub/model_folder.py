@@ -16,6 +16,7 @@ METRICS_FILE = "metrics.json"
 CALIBRATION_FILE = "calibration.json"
 RELIABILITY_FILE = "reliability.png"
 LEARNING_CURVE_FILE = "learning_curve.png"
+RUN_KEYS = ("finished", "date", "versions", "device", "processes", "start", "data", "recipe")
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class ModelFolder:
             path,
             config,
             read_json(path / PROCESSOR_FILE) or {},
-            read_json(path / RUN_FILE),
+            _read_run(path / RUN_FILE),
             metrics,
             calibration if calibration is not None and _is_of(calibration, config) else None,
             tuple(sorted(graph.relative_to(path).as_posix() for graph in _graphs(path))),
@@ -79,6 +80,21 @@ class ModelFolder:
     def has_remote_code(self) -> bool:
         """Whether the model's code lies in the folder and transformers is told to load it."""
         return "auto_map" in self.config
+
+    @property
+    def decision_threshold(self) -> float:
+        """The probability from which on the model accepts."""
+        return float(self.config.get("decision_threshold", 0.5))
+
+    @property
+    def training_set(self) -> dict:
+        """Counts of the captures that it was trained on; empty where there is no record."""
+        return ((self.run or {}).get("data") or {}).get("train") or {}
+
+    @property
+    def evaluation_sets(self) -> dict[str, dict]:
+        """Counts of the sets that its training evaluated, by name; empty where there is no record."""
+        return ((self.run or {}).get("data") or {}).get("evaluation") or {}
 
     @cached_property
     def weights_sha256(self) -> str | None:
@@ -108,6 +124,13 @@ def read_json(path: Path) -> dict | None:
     if not isinstance(content, dict):
         raise InputError(f"{path} holds no mapping of names to values")
     return content
+
+
+def _read_run(path: Path) -> dict | None:
+    run = read_json(path)
+    if run is not None and (missing := [key for key in RUN_KEYS if key not in run]):
+        raise InputError(f"{path} is no record of a training: it lacks {', '.join(missing)}")
+    return run
 
 
 def _is_of(calibration: dict, config: dict) -> bool:

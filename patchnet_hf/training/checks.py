@@ -189,7 +189,8 @@ def remove_leftovers(arguments: PatchNetTrainingArguments, checkpoint: Path | No
     """
     Removes what would pass for the new run's in a folder that is being overwritten: checkpoints, metrics, learning
     curve, the record of the run, its card unless somebody has edited it, TensorBoard logs and what calibrating the
-    model wrote; of a run that goes on from `checkpoint`, the checkpoints after it. The calibration's files go as well where a run just goes on: its model is another.
+    model wrote; of a run that goes on from `checkpoint`, the checkpoints after it. The calibration's files go as well
+    where a run just goes on: its model is another.
     """
     folder = Path(arguments.output_dir)
     if arguments.overwrite or checkpoint is not None:
