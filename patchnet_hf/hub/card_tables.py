@@ -89,10 +89,10 @@ def listed_names(names: Sequence[str], most: int = MOST_NAMES) -> str:
 
 def shown_rate(rate: Rate) -> str:
     """
-    A rate in percent with its interval.
+    A rate in percent with its interval, which no narrow column breaks into two lines.
 
     >>> shown_rate(Rate(0.05, (0.0199, 0.12))), shown_rate(Rate(float("nan"))), shown_rate(Rate(1.0))
-    ('5.00 [1.99, 12.00]', 'not defined', '100.00')
+    ('5.00 [1.99,\\xa012.00]', 'not defined', '100.00')
     """
     if math.isnan(rate.value):
         return UNDEFINED
@@ -100,4 +100,4 @@ def shown_rate(rate: Rate) -> str:
     if rate.interval is None:
         return value
     low, high = (f"{100 * end:.2f}" for end in rate.interval)
-    return f"{value} [{low}, {high}]"
+    return f"{value} [{low},\N{NO-BREAK SPACE}{high}]"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ..errors import InputError
 from .calibration_text import calibration_table, calibration_text, threshold_text
-from .card import Card, CardFile, card_file, marked, write_card
+from .card import CARD_FILE, Card, marked
 from .card_metadata import base_model, checked_license, checked_repo, model_metadata
 from .card_pictures import det_picture, histograms_picture, picture_name
 from .card_tables import results_table, sets_table, types_table
@@ -98,23 +98,15 @@ def model_card(
     return Card(marked(f"---\n{data.to_yaml()}\n---\n\n{text}"), pictures)
 
 
-def refresh_model_card(folder: str | Path) -> CardFile:
+def card_is_current(folder: str | Path) -> bool:
     """
-    Writes the card of a model anew after its settings have changed, if the folder's card is ours as it was written.
-
-    Returns:
-        What was there: `ABSENT` and `OTHER` are left so.
-
-    Raises:
-        InputError: the card can't be read or written.
+    Whether a folder's README.md is the card that [`model_card`] gives of the folder as it is now, and nothing else: no
+    edited one, none that also tells of evaluations, a repository or a licence, and none of other settings.
     """
     try:
-        found = card_file(folder)
-    except OSError as error:
-        raise InputError(f"the card in {folder} can't be read: {error}") from error
-    if found is CardFile.OURS:
-        write_card(model_card(folder), folder)
-    return found
+        return (Path(folder) / CARD_FILE).read_text(encoding="utf-8") == model_card(folder).text
+    except (OSError, UnicodeDecodeError, InputError):
+        return False
 
 
 def _measured(

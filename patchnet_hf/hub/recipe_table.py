@@ -37,7 +37,7 @@ def recipe_table(run: Mapping) -> str:
         "software": ", ".join(f"{name} {version}" for name, version in run["versions"].items()),
         "date": str(run["date"])[:10],
     }
-    return table(["", ""], [[name, value] for name, value in rows.items() if value], left=2)
+    return table(["setting", "value"], [[name, value] for name, value in rows.items() if value], left=2)
 
 
 def start_text(start: Mapping) -> str:
