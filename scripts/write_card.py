@@ -35,8 +35,8 @@ def main() -> int:
     card = model_card(arguments.model, arguments.evaluation, arguments.repo, arguments.license)
     if not write_card(card, arguments.model, arguments.overwrite):
         raise InputError(
-            f"{os.path.join(arguments.model, CARD_FILE)} isn't a card as it was written here, but edited or of another "
-            "origin; --overwrite replaces it"
+            f"{os.path.join(arguments.model, CARD_FILE)} isn't a card as it was written here, but edited or of "
+            "another origin; --overwrite replaces it"
         )
     print(f"written to {arguments.model}: {', '.join([CARD_FILE, *card.pictures])}")
     repo = arguments.repo or "OWNER/NAME"
