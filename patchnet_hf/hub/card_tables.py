@@ -33,7 +33,7 @@ def types_table(results: Sequence[SetResult]) -> str:
         for result in results:
             if (found := result.attack_types.get(kind)) is None:
                 continue
-            counts = ("" if count is None else str(count) for count in (found.accepted, found.attacks))
+            counts = ("not known" if count is None else str(count) for count in (found.accepted, found.attacks))
             rows.append([escaped(kind), escaped(result.name), *counts, shown_rate(found.apcer)])
     return table(["attack type", "set", "accepted as live", "attacks", "APCER %"], rows, left=2)
 
