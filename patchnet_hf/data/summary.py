@@ -1,7 +1,7 @@
 """What a set of captures holds, in counts: what records of trainings and cards of datasets tell."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
 import numpy as np
@@ -82,8 +82,13 @@ def narrow_columns(dataset: Dataset) -> dict[str, list]:
     return dataset.select_columns(names).with_format("arrow")[:].to_pydict()
 
 
-def keys_of(columns: dict[str, list], names: Sequence[str]) -> list[tuple | None]:
-    """The values of several columns as one key for each row; `None` where the last column has none."""
+def keys_of(columns: Mapping[str, Sequence[str | None]], names: Sequence[str]) -> list[tuple | None]:
+    """
+    The values of several columns as one key for each row; `None` where the last column has none.
+
+    >>> keys_of({"source": ["mine", "mine"], "subject": ["anna", None]}, ["source", "subject"])
+    [('mine', 'anna'), None]
+    """
     rows = zip(*(columns[name] for name in names), strict=True)
     return [row if row[-1] else None for row in rows]
 

@@ -8,6 +8,8 @@ from .results import RATES, Rate, SetResult
 
 UNDEFINED = "not defined"
 MOST_NAMES = 24
+# More attack types than this have no columns in a table of sets, but a line below it.
+TYPE_COLUMNS = 8
 
 
 def results_table(results: Sequence[SetResult], things: str) -> str:
@@ -47,7 +49,7 @@ def sets_table(sets: Mapping[str, Mapping]) -> str:
     """
     kinds = sorted({kind for counts in sets.values() for kind in counts.get("attack_types") or {}})
     header = ["set", "captures", "live", "attacks"]
-    shown = kinds if len(kinds) <= 8 else []
+    shown = kinds if len(kinds) <= TYPE_COLUMNS else []
     header += [escaped(kind) for kind in shown]
     optional = [name for name in ("subjects", "videos") if any(counts.get(name) for counts in sets.values())]
     header += optional

@@ -9,7 +9,7 @@ from .calibration_text import calibration_table, calibration_text, threshold_tex
 from .card import CARD_FILE, Card, marked
 from .card_metadata import base_model, checked_license, checked_repo, model_metadata
 from .card_pictures import det_picture, histograms_picture, picture_name
-from .card_tables import results_table, sets_table, types_table
+from .card_tables import TYPE_COLUMNS, results_table, sets_table, types_table
 from .evaluation_folder import EvaluationFolder
 from .evaluation_text import evaluation_remarks, intervals_sentence, point_sentence
 from .model_folder import LEARNING_CURVE_FILE, RELIABILITY_FILE, ModelFolder
@@ -83,6 +83,7 @@ def model_card(
             "threshold": threshold_text(model),
             "calibration": calibration_text(model),
             "calibration_table": calibration_table(model) if model.calibration else None,
+            "type_columns": TYPE_COLUMNS,
             "sets_table": sets_table({"train": model.training_set, **model.evaluation_sets}),
             "fingerprints": {
                 name: counts["fingerprint"]

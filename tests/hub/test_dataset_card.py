@@ -69,6 +69,15 @@ def test_captures_are_counted_by_split_class_and_attack_type():
     assert "phone/live (8), phone/print (7)" in text and "Sources: mine (15)." in text
 
 
+def test_many_attack_types_have_a_line_instead_of_columns():
+    many = part(20, ["anna"])
+    kinds = ["bonafide" if label else f"mask {index}" for index, label in enumerate(many["label"])]
+    many = many.remove_columns("attack_type").add_column("attack_type", kinds)
+    text = dataset_card(many).text
+    assert table_row(text, "set") == ["set", "captures", "live", "attacks", "subjects"]
+    assert "- Attack types: mask 1 (1), mask 11 (1)," in text
+
+
 def test_whether_splits_show_the_same_persons_is_told():
     train = part(4, ["anna", "ben"])
     others = dataset_card(datasets.DatasetDict(train=train, test=part(4, ["cleo"]))).text
