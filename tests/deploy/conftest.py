@@ -1,10 +1,9 @@
-"""What the consumers of docs/deploy.md are given, a graph and pictures of many kinds, and what processor and model say."""
+"""A graph and pictures of many kinds for the consumers of docs/deploy.md, and what processor and model say of them."""
 
 import io
 import re
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 import pytest
 import torch

@@ -13,9 +13,11 @@ pytest.importorskip("onnxruntime")
 RUN = """
 import json, sys
 
+FORBIDDEN = {"patchnet_hf", "torch", "torchvision", "transformers", "timm", "datasets", "PIL", "onnx"}
+
 class Forbidden:
     def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in {"patchnet_hf", "torch", "torchvision", "transformers", "timm", "datasets", "PIL", "onnx"}:
+        if name.split(".")[0] in FORBIDDEN:
             raise ModuleNotFoundError(f"{name} isn't for consumers")
 
 sys.meta_path.insert(0, Forbidden())
