@@ -1,13 +1,11 @@
-"""docs/deploy/index.html in headless Chromium: it scores as processor and model do, and talks to its own server alone."""
+"""The page of docs/deploy in headless Chromium: it scores as processor and model do, and asks only its own server."""
 
 import io
-import json
 import shutil
 import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
-import numpy as np
 import pytest
 from PIL import Image
 
@@ -177,21 +175,43 @@ def test_what_is_no_graph_of_ours_is_one_sentence(bare_page, shipped, Score, mis
     assert bare_page.said() == ("Choose a model.", "")
     bare_page.choose("model", "m.onnx", mistake(data))
     status, problem = bare_page.said()
-    print(repr(problem))
     assert status == "" and problem.startswith(sentence) and "\n" not in problem and len(problem) < 300
     assert not bare_page.tab.locator("#result").is_visible()
 
 
 @pytest.mark.parametrize(
-    ("mistake", "sentence"),
+    "mistake",
     [
-        (lambda data: b"name,label\n", "p.jpg isn't a picture that this browser can read."),
-        (lambda data: b"", "p.jpg isn't a picture that this browser can read."),
-        (lambda data: data[: len(data) // 2], "?"),
-        (lambda data: b"<svg xmlns='http://www.w3.org/2000/svg' width='9' height='9'/>", "p.jpg isn't"),
+        lambda data: b"name,label\n",
+        lambda data: b"",
+        lambda data: data[: len(data) // 2],
+        lambda data: b"<svg xmlns='http://www.w3.org/2000/svg' width='9' height='9'/>",
     ],
+    ids=["text", "empty", "half a picture", "drawing"],
 )
-def test_what_is_no_picture_is_one_sentence(page, shipped, mistake, sentence):
+def test_what_is_no_picture_is_one_sentence(page, shipped, mistake):
     page.choose("picture", "p.jpg", mistake(shipped[1]["live.jpg"]))
-    print(page.said())
-    assert page.said() == ("", sentence)
+    assert page.said() == ("", "p.jpg isn't a picture that this browser can read.")
+    assert not page.tab.locator("#result").is_visible()
+
+
+def test_a_transparent_picture_is_refused(page):
+    data = io.BytesIO()
+    Image.new("RGBA", (40, 40), (200, 150, 120, 128)).save(data, format="PNG")
+    page.choose("picture", "p.png", data.getvalue())
+    assert page.said() == ("", "The picture is partly transparent; it must be opaque.")
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_the_page_fits_its_window(browser, served, shipped, width):
+    page = Page(browser, served, "?model=model.onnx", width)
+    page.choose("picture", "live.jpg", shipped[1]["live.jpg"])
+    assert page.said() == ("Scored live.jpg by model.onnx.", "")
+    assert page.tab.evaluate("document.documentElement.scrollWidth") <= width
+    page.context.close()
+
+
+def test_a_missing_model_beside_the_page_is_one_sentence(browser, served):
+    page = Page(browser, served, "?model=absent.onnx")
+    assert page.said() == ("", "absent.onnx can't be fetched from beside this page (404).")
+    page.context.close()
