@@ -156,8 +156,8 @@ def test_unusable_input_is_refused(arguments, message):
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak of memory is read from /proc")
 def test_ten_million_scores_take_less_than_ten_seconds_and_two_gigabytes(tmp_path):
-    # In a process of its own, and by VmHWM: what getrusage calls the peak is at least that of the process which started
-    # this one. Processor time, which other load leaves.
+    # In a process of its own, and by VmHWM: what getrusage calls the peak is at least that of the process which
+    # started this one. Processor time, which other load leaves.
     code = (
         "import re, time, numpy as np\n"
         "from pathlib import Path\n"
