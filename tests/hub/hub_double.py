@@ -148,7 +148,9 @@ class HubDouble:
         if match := re.fullmatch(r"/(datasets/)?([\w.-]+/[\w.-]+)/resolve/([^/]+)/(.+)", quoted):
             kind = "dataset" if match[1] else "model"
             return self._resolved(kind, match[2], unquote(match[3]), unquote(match[4]), token)
-        if match := re.fullmatch(r"/api/(model|dataset)s/([\w.-]+/[\w.-]+)(?:/([\w-]+)(?:/([^/]+)(?:/(.*))?)?)?", quoted):
+        if match := re.fullmatch(
+            r"/api/(model|dataset)s/([\w.-]+/[\w.-]+)(?:/([\w-]+)(?:/([^/]+)(?:/(.*))?)?)?", quoted
+        ):
             kind, name, action, revision, rest = match.groups()
             repository = self._repository(kind, name, token)
             known = getattr(self, f"_api_{(action or 'info').replace('-', '_')}", None)
@@ -345,7 +347,11 @@ class HubDouble:
             elif key != "header":
                 raise Answer(400, {"error": f"unknown operation {key}"})
         commit = repository.commit(revision, header["summary"], files)
-        return {"success": True, "commitOid": commit.sha, "commitUrl": f"{self.url}/{repository.name}/commit/{commit.sha}"}
+        return {
+            "success": True,
+            "commitOid": commit.sha,
+            "commitUrl": f"{self.url}/{repository.name}/commit/{commit.sha}",
+        }
 
 
 def is_large(path: str, size: int) -> bool:
@@ -359,7 +365,9 @@ def listed(files: dict[str, Blob], folder: str, recursive: bool) -> list[dict]:
     folders, direct = set(), []
     for path, blob in sorted(inside.items()):
         below = path.removeprefix(prefix).split("/")[:-1]
-        folders |= {prefix + "/".join(below[:depth]) for depth in range(1, len(below) + 1 if recursive else 2) if below}
+        folders |= {
+            prefix + "/".join(below[:depth]) for depth in range(1, len(below) + 1 if recursive else 2) if below
+        }
         if recursive or not below:
             direct.append(blob.described(path))
     return [{"type": "directory", "path": path, "oid": "0" * 40, "size": 0} for path in sorted(folders)] + direct

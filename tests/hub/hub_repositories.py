@@ -88,6 +88,6 @@ class Repository:
         held = self.at(revision).files
         return {path: blob.content for path, blob in held.items() if path != ".gitattributes"}
 
-    def messages(self, branch: str = MAIN) -> list[str]:
-        """Those of all commits that were made, whatever the branch; the first is the Hub's own."""
+    def messages(self) -> list[str]:
+        """Those of all commits, on all branches; the first is the Hub's own."""
         return [commit.message for commit in self.commits.values()]
