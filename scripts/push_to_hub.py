@@ -5,8 +5,6 @@ checkpoints, logs and whatever else lies there stay. A dataset goes up as Parque
 for paths of this machine, tokens, user and host first.
 """
 
-import os
-
 from patchnet_hf.command_line import CommandParser, run_command
 
 EXAMPLES = """examples:

@@ -1,4 +1,4 @@
-"""What must not be published with a model or a dataset: paths of this machine, tokens, and the names of its user and host."""
+"""What must not be published with a model or a dataset: paths of this machine, tokens, names of its user and host."""
 
 import getpass
 import json

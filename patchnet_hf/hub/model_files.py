@@ -45,7 +45,8 @@ def model_files(folder: str | Path) -> dict[str, Path | bytes]:
         raise InputError(f"{folder} is no folder; expected one that scripts/train.py or save_pretrained has written")
     if not (path / WEIGHTS_FILE).is_file() and any(path.glob("*.onnx")):
         raise InputError(
-            f"{folder} holds an exported graph alone; it goes to the Hub with its model: put it into the model's folder"
+            f"{folder} holds an exported graph alone; it goes to the Hub beside its model: put it into the model's "
+            "folder"
         )
     model, processor = load_model(str(path))
     files: dict[str, Path | bytes] = {name: path / name for name in (CONFIG_FILE, PROCESSOR_FILE, WEIGHTS_FILE)}

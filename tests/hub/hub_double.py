@@ -135,6 +135,8 @@ class HubDouble:
         if path == "/api/whoami-v2":
             self._check_signed_in(token)
             return {"type": "user", "name": USER, "orgs": [], "auth": {"type": "access_token"}}
+        if path == "/api/agent-harnesses":
+            return []
         if path == "/api/validate-yaml":
             return self._validated_card(json.loads(body))
         if path == "/api/repos/create":
