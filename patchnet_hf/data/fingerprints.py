@@ -15,7 +15,15 @@ FINGERPRINT_DIGITS = 16
 
 def capture_digest(row: dict) -> bytes:
     """SHA-256 of a capture's bytes and face box; `row` has `image` as encoded bytes and `face_box`."""
-    return hashlib.sha256(image_bytes(row["image"]) + json.dumps(row["face_box"]).encode()).digest()
+    return capture_digests(image_bytes(row["image"]), row["face_box"])[1]
+
+
+def capture_digests(data: bytes, face_box: Sequence[int] | None) -> tuple[bytes, bytes]:
+    """SHA-256 of the bytes of a capture's file, and of the bytes with its face box."""
+    digest = hashlib.sha256(data)
+    of_image = digest.digest()
+    digest.update(json.dumps(face_box).encode())
+    return of_image, digest.digest()
 
 
 def captures_fingerprint(digests: Iterable[bytes], labels: np.ndarray, attack_types: Sequence[str]) -> str:

@@ -1,14 +1,13 @@
 """What a set of captures holds, in counts: what records of trainings and cards of datasets tell."""
 
-import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
 import numpy as np
 from datasets import Dataset
 
-from .fingerprints import capture_digest, captures_fingerprint
+from .fingerprints import capture_digests, captures_fingerprint
 from .schema import LIVE
 from .simulated_mark import is_simulated
 from .views import encoded_images, image_bytes
@@ -83,43 +82,69 @@ def narrow_columns(dataset: Dataset) -> dict[str, list]:
     return dataset.select_columns(names).with_format("arrow")[:].to_pydict()
 
 
-def keys_of(columns: dict[str, list], names: Sequence[str]) -> list[tuple | None]:
-    """The values of several columns as one key for each row; `None` where the last column has none."""
+def keys_of(columns: Mapping[str, Sequence[str | None]], names: Sequence[str]) -> list[tuple | None]:
+    """
+    The values of several columns as one key for each row; `None` where the last column has none.
+
+    >>> keys_of({"source": ["mine", "mine"], "subject": ["anna", None]}, ["source", "subject"])
+    [('mine', 'anna'), None]
+    """
     rows = zip(*(columns[name] for name in names), strict=True)
     return [row if row[-1] else None for row in rows]
 
 
 @dataclass(frozen=True)
-class FileSurvey:
+class FileDigests:
     """
-    What the files of a set say.
+    What the files of captures say.
 
     Attributes:
-        fingerprint: of the set, the one that evaluations report for the same captures.
-        images: SHA-256 of each image's bytes, in order.
+        captures: of each one's bytes and face box, in order ([`capture_digests`]).
+        images: SHA-256 of each one's bytes.
         simulated: how many carry the mark of simulated captures.
     """
 
-    fingerprint: str
+    captures: list[bytes]
     images: list[bytes]
     simulated: int
 
+    @classmethod
+    def joined(cls, parts: Iterable["FileDigests"]) -> "FileDigests":
+        """Those of all parts, one after the other."""
+        parts = list(parts)
+        return cls(
+            [digest for part in parts for digest in part.captures],
+            [digest for part in parts for digest in part.images],
+            sum(part.simulated for part in parts),
+        )
 
-def survey_files(dataset: Dataset) -> FileSurvey:
+    def fingerprint(self, dataset: Dataset) -> str:
+        """The fingerprint of the dataset that these are of, which evaluations report for the same captures."""
+        labels = np.asarray(dataset["label"][:], dtype=np.int64)
+        return captures_fingerprint(self.captures, labels, list(dataset["attack_type"][:]))
+
+
+def file_digests(dataset: Dataset, rows: range | None = None) -> FileDigests:
     """
-    Reads every image of a dataset once, and decodes none.
+    Reads the images of a dataset once, and decodes none.
+
+    Args:
+        dataset: of captures.
+        rows: which of them; `None`: all.
 
     Raises:
         OSError: a file that an image lies in can't be read.
     """
-    digests, images, simulated = [], [], 0
-    for row in encoded_images(dataset, ["image", "face_box"]):
+    captures, images, simulated = [], [], 0
+    encoded = encoded_images(dataset, ["image", "face_box"])
+    for index in rows if rows is not None else range(len(dataset)):
+        row = encoded[index]
         data = image_bytes(row["image"])
-        images.append(hashlib.sha256(data).digest())
-        digests.append(capture_digest({**row, "image": {"bytes": data, "path": None}}))
+        of_image, of_capture = capture_digests(data, row["face_box"])
+        images.append(of_image)
+        captures.append(of_capture)
         simulated += is_simulated(data)
-    labels = np.asarray(dataset["label"][:], dtype=np.int64)
-    return FileSurvey(captures_fingerprint(digests, labels, list(dataset["attack_type"][:])), images, simulated)
+    return FileDigests(captures, images, simulated)
 
 
 def _counted(values) -> dict[str, int]:

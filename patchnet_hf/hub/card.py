@@ -103,9 +103,14 @@ def card_file(folder: str | Path) -> CardFile:
     return CardFile.OURS if is_ours(text) else CardFile.OTHER
 
 
-def write_card(card: Card, folder: str | Path) -> bool:
+def write_card(card: Card, folder: str | Path, overwrite: bool = False) -> bool:
     """
     Writes a card and its pictures into a folder, unless a README.md is there that isn't one of ours as it was written.
+
+    Args:
+        card: to write.
+        folder: of the model or dataset.
+        overwrite: replace any other README.md, too.
 
     Returns:
         Whether it was written.
@@ -115,7 +120,7 @@ def write_card(card: Card, folder: str | Path) -> bool:
     """
     folder = Path(folder)
     try:
-        if card_file(folder) is CardFile.OTHER:
+        if not overwrite and card_file(folder) is CardFile.OTHER:
             return False
         for name, picture in card.pictures.items():
             path = folder / name

@@ -58,7 +58,7 @@ def checked_repo(repo: str | None) -> str | None:
 def model_metadata(
     folder: ModelFolder,
     name: str,
-    results: Sequence[tuple[str | None, SetResult]],
+    results: Sequence[tuple[str, str | None, SetResult]],
     license: str | None,
     more: Mapping | None = None,
 ) -> ModelCardData:
@@ -68,15 +68,15 @@ def model_metadata(
     Args:
         folder: of the model.
         name: of the model.
-        results: what was measured, each with the name of the evaluation that it is from, `None` where there is no
-            other evaluation to tell it from.
+        results: what was measured, each with the name of its set, and of the evaluation that it is from; `None` where
+            there is no other evaluation to tell it from.
         license: of the weights; `None`: none is stated.
         more: further entries; `tags` are added to those of every card.
     """
     more = dict(more or {})
     further = more.pop("tags", None) or []
     tags = [*TAGS, *(["onnx"] if folder.graphs else []), *([further] if isinstance(further, str) else further)]
-    measured = [entry for evaluation, result in results for entry in eval_results(evaluation, result)]
+    measured = [entry for of_set in results for entry in eval_results(*of_set)]
     base = base_model(folder)
     entries = {
         "license": license,
@@ -91,11 +91,12 @@ def model_metadata(
     return ModelCardData(**{**entries, **{key: value for key, value in more.items() if value is not None}})
 
 
-def eval_results(evaluation: str | None, result: SetResult) -> list[EvalResult]:
+def eval_results(name: str, evaluation: str | None, result: SetResult) -> list[EvalResult]:
     """
     The rates of a set as the Hub's results, shares in [0, 1]; those that aren't defined are left out.
 
     Args:
+        name: of the set.
         evaluation: that it is of, where there are several.
         result: of the set.
     """
@@ -104,15 +105,15 @@ def eval_results(evaluation: str | None, result: SetResult) -> list[EvalResult]:
             task_type=TASK,
             task_name="Face presentation attack detection",
             dataset_type=DATASET_TYPE,
-            dataset_name=plain(result.name),
+            dataset_name=plain(name),
             # Results of the same type, configuration and split are of the same set for the Hub.
             dataset_split=plain(result.name),
-            dataset_config=evaluation,
+            dataset_config=None if evaluation is None else plain(evaluation),
             metric_type=kind,
-            metric_name=name,
+            metric_name=title,
             metric_value=round(result.rates[key].value, DIGITS),
         )
-        for key, kind, name in METRICS
+        for key, kind, title in METRICS
         if key in result.rates and not math.isnan(result.rates[key].value)
     ]
 

@@ -30,7 +30,7 @@ def det_picture(evaluation: EvaluationFolder) -> bytes:
         apcer, bpcer = (numbers[name]["metrics"][key] for key in ("apcer", "bpcer"))
         if apcer is not None and bpcer is not None:
             points[name] = (apcer, bpcer)
-    figure = Figure(figsize=(5.6, 5.2), dpi=DPI, layout="constrained")
+    figure = Figure(figsize=(4.9, 4.5), dpi=DPI, layout="constrained")
     draw_det(figure.subplots(), curves, points, POOLED)
     return png(figure)
 

@@ -8,6 +8,8 @@ from .results import RATES, Rate, SetResult
 
 UNDEFINED = "not defined"
 MOST_NAMES = 24
+# More attack types than this have no columns in a table of sets, but a line below it.
+TYPE_COLUMNS = 8
 
 
 def results_table(results: Sequence[SetResult], things: str) -> str:
@@ -33,7 +35,7 @@ def types_table(results: Sequence[SetResult]) -> str:
         for result in results:
             if (found := result.attack_types.get(kind)) is None:
                 continue
-            counts = ("" if count is None else str(count) for count in (found.accepted, found.attacks))
+            counts = ("not known" if count is None else str(count) for count in (found.accepted, found.attacks))
             rows.append([escaped(kind), escaped(result.name), *counts, shown_rate(found.apcer)])
     return table(["attack type", "set", "accepted as live", "attacks", "APCER %"], rows, left=2)
 
@@ -47,7 +49,7 @@ def sets_table(sets: Mapping[str, Mapping]) -> str:
     """
     kinds = sorted({kind for counts in sets.values() for kind in counts.get("attack_types") or {}})
     header = ["set", "captures", "live", "attacks"]
-    shown = kinds if len(kinds) <= 8 else []
+    shown = kinds if len(kinds) <= TYPE_COLUMNS else []
     header += [escaped(kind) for kind in shown]
     optional = [name for name in ("subjects", "videos") if any(counts.get(name) for counts in sets.values())]
     header += optional
@@ -89,10 +91,10 @@ def listed_names(names: Sequence[str], most: int = MOST_NAMES) -> str:
 
 def shown_rate(rate: Rate) -> str:
     """
-    A rate in percent with its interval.
+    A rate in percent with its interval, which no narrow column breaks into two lines.
 
     >>> shown_rate(Rate(0.05, (0.0199, 0.12))), shown_rate(Rate(float("nan"))), shown_rate(Rate(1.0))
-    ('5.00 (1.99–12.00)', 'not defined', '100.00')
+    ('5.00 [1.99,\\xa012.00]', 'not defined', '100.00')
     """
     if math.isnan(rate.value):
         return UNDEFINED
@@ -100,4 +102,4 @@ def shown_rate(rate: Rate) -> str:
     if rate.interval is None:
         return value
     low, high = (f"{100 * end:.2f}" for end in rate.interval)
-    return f"{value} ({low}–{high})"
+    return f"{value} [{low},\N{NO-BREAK SPACE}{high}]"

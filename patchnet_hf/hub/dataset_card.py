@@ -16,7 +16,7 @@ from ..errors import InputError
 from .card import Card, marked
 from .card_metadata import checked_license, checked_repo, dataset_metadata
 from .card_pictures import FOLDER
-from .card_tables import sets_table
+from .card_tables import TYPE_COLUMNS, sets_table
 from .markdown import escaped
 from .templates import render
 
@@ -73,6 +73,8 @@ def dataset_card(
         "splits": list(splits),
         "counts": counts,
         "sets_table": sets_table({split: found.as_json() for split, found in counts.items()}),
+        "type_columns": TYPE_COLUMNS,
+        "attack_types": sum((Counter(found.attack_types) for found in counts.values()), Counter()),
         "patch_types": sum((Counter(found.patch_types) for found in counts.values()), Counter()),
         "sources": sum((Counter(found.sources) for found in counts.values()), Counter()),
         "devices": sum((Counter(found.devices) for found in counts.values()), Counter()),

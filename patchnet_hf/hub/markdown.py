@@ -5,9 +5,10 @@ import unicodedata
 from collections.abc import Sequence
 
 LONGEST = 60
-# Characters that CommonMark and GitHub's tables take for markup wherever they stand; the colon ends an address's scheme
-# or surrounds an emoji's name.
-_MARKUP = re.compile(r"([\\`*\[\]|~$@!{}^#:])")
+# Characters that CommonMark and GitHub's tables take for markup wherever they stand.
+_MARKUP = re.compile(r"([\\`*\[\]|~$@!{}^#])")
+# A colon ends the scheme of an address, or surrounds the name of an emoji.
+_COLON = re.compile(r":(?=//)|:(?=[\w+-]+:)|(?<=\w):(?!\w)")
 # Between letters and digits an underscore is none.
 _UNDERSCORE = re.compile(r"(?<![^\W_])_|_(?![^\W_])")
 _AT_BEGINNING = re.compile(r"^([-+=]|\d+(?=[.)]))")
@@ -35,6 +36,7 @@ def escaped(text: str, longest: int = LONGEST) -> str:
     """
     text = plain(text, longest).replace("&", "&amp;")
     text = _MARKUP.sub(r"\\\1", text)
+    text = _COLON.sub(r"\\:", text)
     text = _UNDERSCORE.sub(r"\\_", text)
     text = text.replace("<", "&lt;").replace(">", "&gt;")
     text = re.sub(r"(?i)\bwww\.", lambda match: match[0][:-1] + "\\.", text)

@@ -1,19 +1,22 @@
 """The card of a model, written from what its training, calibration and evaluations have left."""
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from ..errors import InputError
-from . import model_text
-from .card import Card, CardFile, card_file, marked, write_card
+from .calibration_text import calibration_table, calibration_text, threshold_text
+from .card import CARD_FILE, Card, marked
 from .card_metadata import base_model, checked_license, checked_repo, model_metadata
 from .card_pictures import det_picture, histograms_picture, picture_name
-from .card_tables import results_table, sets_table, types_table
+from .card_tables import TYPE_COLUMNS, results_table, sets_table, types_table
 from .evaluation_folder import EvaluationFolder
+from .evaluation_text import evaluation_remarks, intervals_sentence, point_sentence
 from .model_folder import LEARNING_CURVE_FILE, RELIABILITY_FILE, ModelFolder
 from .recipe_table import recipe_table
-from .results import results_of_evaluation, results_of_training
+from .results import SetResult, results_of_evaluation, results_of_training
 from .templates import CITATION, render
+from .training_text import chose_checkpoint, data_remarks, simulated_text, training_results_text
 
 TEMPLATE = "model_card.md.jinja"
 
@@ -50,7 +53,8 @@ def model_card(
     model = ModelFolder.read(folder)
     repo, license = checked_repo(repo), checked_license(license)
     found = [EvaluationFolder.read(evaluation, model) for evaluation in evaluations]
-    name = repo.split("/")[1] if repo else model.name
+    metadata = dict(metadata or {})
+    name = metadata.pop("model_name", None) or (repo.split("/")[1] if repo else model.name)
     pictures: dict[str, bytes] = {}
     evaluated = [_evaluation(evaluation, model, pictures, len(found) > 1) for evaluation in found]
     for file in (LEARNING_CURVE_FILE, RELIABILITY_FILE):
@@ -58,61 +62,78 @@ def model_card(
         if needed and (picture := model.picture(file)) is not None:
             pictures[file] = picture
     trained = results_of_training(model.metrics, model.run) if model.metrics else []
-    measured = [
-        (evaluation.name if len(found) > 1 else None, result)
-        for evaluation in found
-        for result in results_of_evaluation(evaluation)
-    ] or [(None, result) for result in trained]
-    data = model_metadata(model, name, measured, license, metadata)
-    run_data = (model.run or {}).get("data") or {}
-    sets = {"train": run_data["train"], **run_data.get("evaluation", {})} if run_data else {}
+    data = model_metadata(model, name, _measured(found, trained, model), license, metadata)
     text = render(
         TEMPLATE,
         {
             "name": name,
-            "repo": repo,
-            "local": repo is None and not model.has_remote_code,
-            "where": repo or f"path/to/{model.name}",
+            "where": repo or f"path/to/{re.sub(r'[^A-Za-z0-9_.-]+', '_', model.name)}",
+            "remote_code": repo is not None or model.has_remote_code,
             "license": license,
             "base_model": base_model(model),
-            "model": model,
             "config": model.config,
             "processor": model.processor,
             "run": model.run,
-            "data": run_data,
-            "sets": sets,
-            "simulated": model_text.simulated_text(model.run),
+            "train": model.training_set,
+            "filters": {key: (model.run or {"data": {}})["data"].get(key) for key in ("train_filter", "eval_filter")},
+            "simulated": simulated_text(model),
             "evaluations": evaluated,
-            "trained": trained,
+            "trained": _tables(trained, "images"),
+            "training_results": training_results_text(model) if trained else None,
+            "threshold": threshold_text(model),
+            "calibration": calibration_text(model),
+            "calibration_table": calibration_table(model) if model.calibration else None,
+            "type_columns": TYPE_COLUMNS,
+            "sets_table": sets_table({"train": model.training_set, **model.evaluation_sets}),
+            "fingerprints": {
+                name: counts["fingerprint"]
+                for name, counts in {"train": model.training_set, **model.evaluation_sets}.items()
+                if counts.get("fingerprint")
+            },
+            "data_remarks": data_remarks(model),
+            "recipe": recipe_table(model.run) if model.run else None,
             "pictures": pictures,
-            "text": model_text,
-            "sets_table": sets_table,
-            "results_table": results_table,
-            "types_table": types_table,
-            "recipe_table": recipe_table,
             "citation": CITATION,
         },
     )
     return Card(marked(f"---\n{data.to_yaml()}\n---\n\n{text}"), pictures)
 
 
-def refresh_model_card(folder: str | Path) -> CardFile:
+def card_is_current(folder: str | Path) -> bool:
     """
-    Writes the card of a model anew after its settings have changed, if the folder's card is ours as it was written.
-
-    Returns:
-        What was there: `ABSENT` and `OTHER` are left so.
-
-    Raises:
-        InputError: the card can't be read or written.
+    Whether a folder's README.md is the card that [`model_card`] gives of the folder as it is now, and nothing else: no
+    edited one, none that also tells of evaluations, a repository or a licence, and none of other settings.
     """
     try:
-        found = card_file(folder)
-    except OSError as error:
-        raise InputError(f"the card in {folder} can't be read: {error}") from error
-    if found is CardFile.OURS:
-        write_card(model_card(folder), folder)
-    return found
+        return (Path(folder) / CARD_FILE).read_text(encoding="utf-8") == model_card(folder).text
+    except (OSError, UnicodeDecodeError, InputError):
+        return False
+
+
+def _measured(
+    evaluations: Sequence[EvaluationFolder], trained: Sequence[SetResult], model: ModelFolder
+) -> list[tuple[str, str | None, SetResult]]:
+    """The results for the metadata with the names of their sets, and of their evaluations where there are several."""
+    if not evaluations:
+        # Nobody who reads the metadata alone should take these for the error on captures that had no part in it.
+        chosen = {result.name for result in trained if chose_checkpoint(result.name, model)}
+        return [
+            (f"{result.name} (chose the checkpoint)" if result.name in chosen else result.name, None, result)
+            for result in trained
+        ]
+    return [
+        (result.name, evaluation.name if len(evaluations) > 1 else None, result)
+        for evaluation in evaluations
+        for result in results_of_evaluation(evaluation)
+    ]
+
+
+def _tables(results: Sequence[SetResult], things: str) -> str:
+    """Tables of the rates of sets, and of their attack types where there are any."""
+    if not results:
+        return ""
+    by_type = any(result.attack_types for result in results)
+    return "\n\n".join([results_table(results, things), *([types_table(results)] if by_type else [])])
 
 
 def _evaluation(evaluation: EvaluationFolder, model: ModelFolder, pictures: dict[str, bytes], several: bool) -> dict:
@@ -121,8 +142,9 @@ def _evaluation(evaluation: EvaluationFolder, model: ModelFolder, pictures: dict
     det, histograms = None, []
     if evaluation.scores:
         taken = set(pictures)
-        named = "_".join(evaluation.scores) if len(evaluation.scores) < 3 else evaluation.name
-        det = picture_name("det", named, taken)
+        det = picture_name(
+            "det", "_".join(evaluation.scores) if len(evaluation.scores) < 3 else evaluation.name, taken
+        )
         pictures[det] = det_picture(evaluation)
         threshold = evaluation.content["operating_point"]["threshold_log_odds"]
         for name, scores in evaluation.scores.items():
@@ -131,13 +153,10 @@ def _evaluation(evaluation: EvaluationFolder, model: ModelFolder, pictures: dict
             histograms.append((name, picture))
     return {
         "name": evaluation.name if several else None,
-        "things": evaluation.things,
-        "results": results,
-        "point": model_text.point_sentence(evaluation, model),
-        "intervals": model_text.intervals_sentence(evaluation),
-        "remarks": model_text.evaluation_remarks(evaluation, model),
+        "sentences": f"{point_sentence(evaluation, model)} {intervals_sentence(evaluation)}",
+        "tables": _tables(results, evaluation.things),
+        "remarks": evaluation_remarks(evaluation, model),
         "notes": [(result.name, note) for result in results for note in result.notes],
-        "date": str(evaluation.content["evaluated"].get("date") or "")[:10],
         "det": det,
         "histograms": histograms,
     }

@@ -1,21 +1,22 @@
 """The files of a model's folder that its card is written from."""
 
-import hashlib
 import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from ..errors import InputError
+from ..inference.scorer import file_sha256
+from ..inference.scorers import WEIGHTS_FILE
 
 CONFIG_FILE = "config.json"
 PROCESSOR_FILE = "preprocessor_config.json"
-WEIGHTS_FILE = "model.safetensors"
 RUN_FILE = "run.json"
 METRICS_FILE = "metrics.json"
 CALIBRATION_FILE = "calibration.json"
 RELIABILITY_FILE = "reliability.png"
 LEARNING_CURVE_FILE = "learning_curve.png"
+RUN_KEYS = ("finished", "date", "versions", "device", "processes", "start", "data", "recipe")
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class ModelFolder:
             path,
             config,
             read_json(path / PROCESSOR_FILE) or {},
-            read_json(path / RUN_FILE),
+            _read_run(path / RUN_FILE),
             metrics,
             calibration if calibration is not None and _is_of(calibration, config) else None,
             tuple(sorted(graph.relative_to(path).as_posix() for graph in _graphs(path))),
@@ -80,14 +81,26 @@ class ModelFolder:
         """Whether the model's code lies in the folder and transformers is told to load it."""
         return "auto_map" in self.config
 
+    @property
+    def decision_threshold(self) -> float:
+        """The probability from which on the model accepts."""
+        return float(self.config.get("decision_threshold", 0.5))
+
+    @property
+    def training_set(self) -> dict:
+        """Counts of the captures that it was trained on; empty where there is no record."""
+        return ((self.run or {}).get("data") or {}).get("train") or {}
+
+    @property
+    def evaluation_sets(self) -> dict[str, dict]:
+        """Counts of the sets that its training evaluated, by name; empty where there is no record."""
+        return ((self.run or {}).get("data") or {}).get("evaluation") or {}
+
     @cached_property
     def weights_sha256(self) -> str | None:
         """SHA-256 of the weights, as evaluations report it; `None` where they aren't one file."""
         path = self.path / WEIGHTS_FILE
-        if not path.is_file():
-            return None
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return file_sha256(path) if path.is_file() else None
 
     def picture(self, name: str) -> bytes | None:
         """The bytes of a picture of the folder, if it is there."""
@@ -111,6 +124,13 @@ def read_json(path: Path) -> dict | None:
     if not isinstance(content, dict):
         raise InputError(f"{path} holds no mapping of names to values")
     return content
+
+
+def _read_run(path: Path) -> dict | None:
+    run = read_json(path)
+    if run is not None and (missing := [key for key in RUN_KEYS if key not in run]):
+        raise InputError(f"{path} is no record of a training: it lacks {', '.join(missing)}")
+    return run
 
 
 def _is_of(calibration: dict, config: dict) -> bool:

@@ -23,8 +23,7 @@ def recipe_table(run: Mapping) -> str:
         "sampling": _sampling(recipe.get("balance")),
         "length": f"{_number(recipe['epochs'])} epochs, {recipe['steps']} steps",
         "batch": (
-            f"{batch['effective']} captures a step: {batch['per_device']} on each of {batch['processes']} "
-            f"{'process' if batch['processes'] == 1 else 'processes'}"
+            f"{batch['effective']} captures a step: {batch['per_device']} on each of {_processes(batch['processes'])}"
             + (f", accumulated over {batch['accumulation']} passes" if batch["accumulation"] > 1 else "")
         ),
         "optimiser": _optimiser(recipe),
@@ -32,17 +31,13 @@ def recipe_table(run: Mapping) -> str:
         "precision": recipe["precision"],
         "averaged weights": _averaging(recipe),
         "seed": str(recipe["seed"]),
-        "checkpoint": (
-            f"lowest or highest `{escaped(best['metric'])}`: {best['value']:.4g} at step {best['step']}"
-            if best
-            else "the last"
-        ),
+        "checkpoint": (_best(best) if best else "the last"),
         "resumed": ", ".join(f"at step {step}" for step in resumed) if resumed else "",
-        "computed on": f"{escaped(run['device'])}, {run['processes']} {'process' if run['processes'] == 1 else 'processes'}",
+        "computed on": f"{escaped(run['device'])}, {_processes(run['processes'])}",
         "software": ", ".join(f"{name} {version}" for name, version in run["versions"].items()),
         "date": str(run["date"])[:10],
     }
-    return table(["", ""], [[name, value] for name, value in rows.items() if value], left=2)
+    return table(["setting", "value"], [[name, value] for name, value in rows.items() if value], left=2)
 
 
 def start_text(start: Mapping) -> str:
@@ -82,8 +77,8 @@ def _views(recipe: Mapping) -> str:
             "quarter turns at random; no other augmentation"
         )
     return (
-        f"the face resized to {recipe['resize_size']} pixels, two random crops of {size} x {size}, mirrored at random; "
-        "no other augmentation"
+        f"the face resized to {recipe['resize_size']} pixels, two random crops of {size} x {size}, mirrored at "
+        "random; no other augmentation"
     )
 
 
@@ -117,6 +112,16 @@ def _averaging(recipe: Mapping) -> str:
     return (
         f"exponential moving average, decay {recipe['ema_decay']:g}{', with warm-up' if recipe['ema_warmup'] else ''}"
     )
+
+
+def _best(best: Mapping) -> str:
+    extreme = "highest" if best.get("larger_is_better") else "lowest"
+    metric = escaped(best["metric"], 120)
+    return f"that with the {extreme} {metric}, {best['value']:.4g} at step {best['step']}"
+
+
+def _processes(count: int) -> str:
+    return f"{count} {'process' if count == 1 else 'processes'}"
 
 
 def _number(value: float) -> str:

@@ -3,7 +3,7 @@
 import math
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -110,7 +110,7 @@ def results_of_training(metrics: Mapping, run: Mapping | None) -> list[SetResult
         run: the record of the run, for the counts of its sets.
     """
     sets = ((run or {}).get("data") or {}).get("evaluation") or {}
-    names = training_sets(metrics)
+    names = training_sets(metrics, list(sets))
     counts = {name: dict(sets[name].get("attack_types") or {}) for name in names if name in sets}
     if POOLED in names and len(counts) == len(names) - 1:
         counts[POOLED] = dict(sum((Counter(of_set) for of_set in counts.values()), Counter()))
@@ -118,9 +118,9 @@ def results_of_training(metrics: Mapping, run: Mapping | None) -> list[SetResult
     return [_of_training(name, metrics, counts.get(name, {}), sets.get(name, {})) for name in shown]
 
 
-def training_sets(metrics: Mapping) -> list[str]:
+def training_sets(metrics: Mapping, order: Sequence[str] = ()) -> list[str]:
     """
-    Names of the sets in a training's metrics, the pooled one last.
+    Names of the sets in a training's metrics, the pooled one last; the others in the order given, as far as it goes.
 
     >>> training_sets({"eval_total_images": 9, "eval_total_acer": 0.1, "eval_val_images": 9, "eval_val_acer": 0.1})
     ['val', 'total']
@@ -128,7 +128,8 @@ def training_sets(metrics: Mapping) -> list[str]:
     suffix = "_images"
     names = [key[len("eval_") : -len(suffix)] for key in metrics if key.startswith("eval_") and key.endswith(suffix)]
     names = [name for name in names if f"eval_{name}_acer" in metrics]
-    return sorted(names, key=lambda name: (name == POOLED, name))
+    places = {name: place for place, name in enumerate(order)}
+    return sorted(names, key=lambda name: (name == POOLED, places.get(name, len(places)), name))
 
 
 def _of_training(name: str, metrics: Mapping, attacks_of: Mapping[str, int], counts: Mapping) -> SetResult:

@@ -1,5 +1,7 @@
 """The templates of cards."""
 
+import re
+
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from .card_tables import counted_names, listed_names
@@ -13,7 +15,8 @@ def render(template: str, context: dict) -> str:
         keep_trailing_newline=False, autoescape=False,
     )  # fmt: skip
     found.filters |= {"md": escaped, "counted": counted_names, "listed": listed_names}
-    return found.get_template(template).render(context)
+    # What a condition leaves out leaves its empty lines.
+    return re.sub(r"\n{3,}", "\n\n", found.get_template(template).render(context))
 
 
 CITATION = """\
