@@ -35,7 +35,9 @@ def main() -> int:
         "--dry-run", action="store_true", help="show what would go up, and the card; asks nothing of the Hub"
     )
     parser.add_argument(
-        "--overwrite-card", action="store_true", help="write the card anew where it was edited, here or on the Hub"
+        "--overwrite-card",
+        action="store_true",
+        help="write the card anew though it was edited, in DIR or on the Hub; DIR keeps its own",
     )
     parser.add_argument(
         "--allow",
@@ -50,7 +52,8 @@ def main() -> int:
 
     # Imported only now, so that --help and a wrong option answer at once.
     from patchnet_hf.hub.dataset_push import dataset_upload, push_dataset
-    from patchnet_hf.hub.push import model_upload, push
+    from patchnet_hf.hub.model_upload import model_upload
+    from patchnet_hf.hub.push import push
 
     common = {"overwrite_card": arguments.overwrite_card, "allowed": arguments.allow}
     if arguments.model:
@@ -58,8 +61,8 @@ def main() -> int:
     else:
         upload = dataset_upload(arguments.dataset, arguments.repo, arguments.license, allowed=arguments.allow)
     print(upload.table())
-    if getattr(upload, "own_card", False):
-        print(f"README.md was edited in {arguments.model} and goes up as it is; --overwrite-card writes it anew")
+    if arguments.model and upload.card_note:
+        print(upload.card_note)
     if arguments.dry_run:
         print(f"\n{upload.card}")
         print("nothing was pushed (--dry-run)")
@@ -69,7 +72,7 @@ def main() -> int:
     done = push_it(
         upload, private=arguments.private, revision=arguments.revision, overwrite_card=arguments.overwrite_card
     )
-    print(f"pushed to {done.url}, commit {done.commit[:12]}")
+    print(f"pushed to {done.repo_url}, commit {done.oid[:12]}")
     revision = f" --revision {arguments.revision}" if arguments.revision else ""
     if arguments.model:
         print(f"next: python scripts/predict.py --model {arguments.repo}{revision} IMAGE...")

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import PurePath
 
 import datasets
-from huggingface_hub import DatasetCard, DatasetCardData, HfApi
+from huggingface_hub import CommitInfo, DatasetCard, DatasetCardData, HfApi
 
 from ..data.loading import load_captures
 from ..data.views import encoded_images
@@ -13,10 +13,11 @@ from ..text_table import text_table
 from .card import CARD_FILE, body_marked, is_our_body
 from .card_metadata import checked_repo
 from .dataset_card import dataset_card
+from .file_sizes import size_text
 from .hub_errors import hub_errors
 from .leaks import check_leaks
 from .names import folder_name
-from .push import Pushed, check_remote_card, prepare_repository, size_text
+from .push import check_remote_card, prepare_repository
 
 IMAGE = "image"
 
@@ -90,7 +91,7 @@ def push_dataset(
     revision: str | None = None,
     token: str | None = None,
     overwrite_card: bool = False,
-) -> Pushed:
+) -> CommitInfo:
     """
     Brings a dataset to the Hub: the card, then by `datasets` the captures as Parquet, which replace those there.
 
@@ -100,6 +101,9 @@ def push_dataset(
         revision: branch; `None`: `main`.
         token: `None`: that of `hf auth login` or `HF_TOKEN`.
         overwrite_card: replace a card that was edited on the Hub.
+
+    Returns:
+        The last commit: `oid`, its hash, and `repo_url`.
 
     Raises:
         InputError: the Hub can't be reached or refuses, the repository is public though it has to be private, or its
@@ -118,10 +122,9 @@ def push_dataset(
             commit_message="Upload dataset card",
             **place,
         )
-        done = upload.splits.push_to_hub(
+        return upload.splits.push_to_hub(
             upload.repo, revision=revision, token=token, commit_message="Upload dataset", embed_external_files=True
         )
-    return Pushed(f"{api.endpoint}/datasets/{upload.repo}", done.oid)
 
 
 def as_text(values: Iterable[str | None]) -> bytes:

@@ -12,7 +12,7 @@ from .model_folder import CONFIG_FILE, PROCESSOR_FILE, WEIGHTS_FILE
 
 # Beside configuration, weights, code and card. Not on it are checkpoints and logs, arguments of the training, which
 # hold paths, references, which are of persons, and whatever else a user keeps there.
-RESULTS = ("metrics.json", "metrics.csv", "learning_curve.png", "calibration.json", "reliability.png")
+RESULTS = ("run.json", "metrics.json", "metrics.csv", "learning_curve.png", "calibration.json", "reliability.png")
 GRAPHS = ("*.onnx", "*.onnx.data", "*.onnx_data")
 GRAPH_SETTINGS = ("export.json",)
 GRAPH_FOLDER = "onnx"
