@@ -1,31 +1,38 @@
 """A Hub on 127.0.0.1, processes that know no other, and small models and datasets to push to it."""
 
 import importlib.util
+import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+
+import datasets
+import numpy as np
 
 import pytest
 import torch
+from PIL import Image
 
 from patchnet_hf import PatchNetConfig, PatchNetForImageClassification, PatchNetImageProcessor
 
 SIDE = 32
 
 
-def load(name: str):
-    """A module that lies beside this one."""
+def load_beside(folder: str, name: str):
+    """A module of the tests in `folder`."""
     if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+        spec = importlib.util.spec_from_file_location(name, Path(__file__).parents[1] / folder / f"{name}.py")
         sys.modules[name] = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(sys.modules[name])
     return sys.modules[name]
 
 
-load("hub_repositories")
-hub_double = load("hub_double")
+load_beside("hub", "hub_repositories")
+hub_double = load_beside("hub", "hub_double")
 
 
 @pytest.fixture
@@ -54,45 +61,68 @@ def environment(hub, tmp_path, project) -> dict[str, str]:
     }
 
 
-@pytest.fixture
-def run(environment, project, tmp_path) -> Callable[..., subprocess.CompletedProcess]:
-    """Runs Python with arguments and further variables; a script of the project by its name."""
+@dataclass(frozen=True)
+class Done:
+    """How a command ended."""
 
-    def run(*arguments, python=sys.executable, **variables) -> subprocess.CompletedProcess:
-        first, *others = map(str, arguments)
-        script = project / "scripts" / first
-        command = [str(python), str(script) if script.is_file() else first, *others]
-        return subprocess.run(
-            command, capture_output=True, text=True, env=environment | variables, cwd=tmp_path, timeout=300
+    code: int
+    out: str
+    err: str
+
+    @property
+    def refusal(self) -> str:
+        """The one line that tells what the user can mend."""
+        assert self.code == 2 and "Traceback" not in self.err, self.err
+        (line,) = [line for line in self.err.splitlines() if ": error: " in line]
+        return line
+
+
+@pytest.fixture
+def run(environment, project, tmp_path) -> Callable[..., list[Done]]:
+    """
+    Runs scripts of the project, one after the other in a single process.
+
+    Takes commands, each `[script, argument...]`, or with variables of its environment `([...], {name: value})`.
+    """
+
+    def run(*commands, **variables) -> list[Done]:
+        cases = []
+        for command in commands:
+            (script, *arguments), held = command if isinstance(command, tuple) else (command, {})
+            line = [str(project / "scripts" / script), *map(str, arguments)]
+            cases.append({"command": line, "environment": held})
+        done = subprocess.run(
+            [sys.executable, str(Path(__file__).with_name("several_commands.py"))],
+            input=json.dumps(cases),
+            capture_output=True,
+            text=True,
+            env=environment | variables,
+            cwd=tmp_path,
         )
+        assert done.returncode == 0, done.stderr
+        return [Done(**entry) for entry in json.loads(done.stdout)]
 
     return run
 
 
 @pytest.fixture
-def succeeded(run) -> Callable[..., str]:
-    """Runs Python as `run`, which must succeed; gives what it printed."""
+def python(environment, tmp_path) -> Callable[..., str]:
+    """Runs Python code with arguments, which must succeed; gives what it printed."""
 
-    def succeeded(*arguments, **variables) -> str:
-        done = run(*arguments, **variables)
+    def python(code: str, *arguments, interpreter=sys.executable, **variables) -> str:
+        command = [str(interpreter), "-c", code, *map(str, arguments)]
+        held = environment | variables
+        done = subprocess.run(command, capture_output=True, text=True, env=held, cwd=tmp_path)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
-    return succeeded
+    return python
 
 
-@pytest.fixture
-def refused(run) -> Callable[..., str]:
-    """Runs Python as `run`, which must end with exit code 2 and one line; gives the line."""
-
-    def refused(*arguments, **variables) -> str:
-        done = run(*arguments, **variables)
-        assert done.returncode == 2, done.stdout + done.stderr
-        assert "Traceback" not in done.stderr
-        (line,) = [line for line in done.stderr.splitlines() if ": error: " in line]
-        return line
-
-    return refused
+@pytest.fixture(scope="session")
+def new_model() -> Callable[..., PatchNetForImageClassification]:
+    """[`small_model`]."""
+    return small_model
 
 
 def small_model(seed: int = 0, **options) -> PatchNetForImageClassification:
@@ -114,8 +144,6 @@ def saved_model(tmp_path_factory) -> Path:
 @pytest.fixture
 def model_folder(saved_model, tmp_path) -> Path:
     """A copy of it to change, as a training leaves it: with checkpoints, logs and secrets that mustn't go up."""
-    import shutil
-
     folder = tmp_path / "outputs" / "model"
     shutil.copytree(saved_model, folder)
     (folder / "metrics.json").write_text('{"eval_val_acer": 0.0125}\n')
@@ -127,3 +155,20 @@ def model_folder(saved_model, tmp_path) -> Path:
         (folder / inner).mkdir(parents=True)
         (folder / inner / "model.safetensors").write_bytes(b"of a checkpoint")
     return folder
+
+
+@pytest.fixture(scope="session")
+def captures_folder(tmp_path_factory) -> Path:
+    """A converted dataset of small captures with splits `train` and `val`."""
+    captures = load_beside("training", "small_runs").captures
+    folder = tmp_path_factory.mktemp("captures") / "mine"
+    datasets.DatasetDict({"train": captures(24, 0), "val": captures(12, 1)}).save_to_disk(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def picture(tmp_path_factory) -> Path:
+    """A file with pixels at random."""
+    path = tmp_path_factory.mktemp("pictures") / "face.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (70, 80, 3), dtype=np.uint8)).save(path)
+    return path
