@@ -13,6 +13,7 @@ from transformers.utils import cached_file, logging
 from ..errors import InputError
 from ..models import PatchNetConfig, PatchNetForImageClassification, PatchNetImageProcessor
 from ..models.modeling_patchnet import live_spoof_logits
+from ..models.weights_patchnet import check_safetensors
 from .onnx_scorer import OnnxScorer
 from .scorer import Scorer, ViewScores, file_sha256, live_log_odds
 
@@ -168,6 +169,7 @@ def load_model(
     local = Path(source).exists()
     try:
         if not local:  # Before it is quiet: a download keeps its progress bar.
+            check_safetensors(source, revision=revision)
             cached_file(source, WEIGHTS_FILE, revision=revision)
         with _quiet_transformers():
             model, loading = PatchNetForImageClassification.from_pretrained(
