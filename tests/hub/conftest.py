@@ -12,7 +12,6 @@ from pathlib import Path
 
 import datasets
 import numpy as np
-
 import pytest
 import torch
 from PIL import Image
@@ -35,23 +34,30 @@ load_beside("hub", "hub_repositories")
 hub_double = load_beside("hub", "hub_double")
 
 
-@pytest.fixture
-def hub() -> Iterator:
-    """A Hub without any repository; at the end nothing was asked that it has no answer for."""
+@pytest.fixture(scope="session")
+def server() -> Iterator:
+    """The Hub of all tests."""
     double = hub_double.HubDouble()
     yield double
     double.stop()
-    assert not double.unknown
 
 
 @pytest.fixture
-def environment(hub, tmp_path, project) -> dict[str, str]:
+def hub(server) -> Iterator:
+    """A Hub without any repository; at the end nothing was asked that it has no answer for."""
+    server.clear()
+    yield server
+    assert not server.unknown
+
+
+@pytest.fixture(scope="session")
+def environment(server, tmp_path_factory, project) -> dict[str, str]:
     """Variables of a process that takes the double for the Hub, and is signed in there."""
     # A home of its own: a token of the machine's user must not get into a test.
     held = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
     return held | {
-        "HF_ENDPOINT": hub.url,
-        "HF_HOME": str(tmp_path / "hf_home"),
+        "HF_ENDPOINT": server.url,
+        "HF_HOME": str(tmp_path_factory.mktemp("hf_home")),
         "HF_TOKEN": hub_double.TOKEN,
         "HF_HUB_DISABLE_XET": "1",
         "HF_HUB_DISABLE_TELEMETRY": "1",
@@ -77,44 +83,85 @@ class Done:
         return line
 
 
-@pytest.fixture
-def run(environment, project, tmp_path) -> Callable[..., list[Done]]:
-    """
-    Runs scripts of the project, one after the other in a single process.
+class Runner:
+    """A process that runs scripts, one after the other; closing it ends it."""
 
-    Takes commands, each `[script, argument...]`, or with variables of its environment `([...], {name: value})`.
+    def __init__(self, environment: dict[str, str], folder: Path):
+        self._errors = folder / "stderr"
+        with self._errors.open("w") as errors:
+            self._process = subprocess.Popen(
+                [sys.executable, str(Path(__file__).with_name("script_runner.py"))],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+                env=environment,
+            )
+
+    def run(self, command: list, environment: dict[str, str | None], folder: Path) -> Done:
+        case = {"command": list(map(str, command)), "environment": environment, "folder": str(folder)}
+        print(json.dumps(case), file=self._process.stdin, flush=True)
+        answer = self._process.stdout.readline()
+        assert answer, self._errors.read_text()
+        return Done(**json.loads(answer))
+
+    def close(self) -> None:
+        self._process.stdin.close()
+        self._process.wait(60)
+        self._process.stdout.close()
+
+
+@pytest.fixture(scope="session")
+def runner(environment, tmp_path_factory) -> Iterator[Runner]:
+    """Runs all scripts for which the usual environment will do."""
+    runner = Runner(environment, tmp_path_factory.mktemp("runner"))
+    yield runner
+    runner.close()
+
+
+@pytest.fixture
+def run(request, environment, project, tmp_path) -> Callable[..., list[Done]]:
+    """
+    Runs scripts of the project, one after the other in a process that other tests use, too.
+
+    Takes commands, each `[script, argument...]`, or with variables of its environment `([...], {name: value})`. What
+    is given by name are variables for which there has to be a process of their own.
     """
 
     def run(*commands, **variables) -> list[Done]:
-        cases = []
+        own = Runner(environment | variables, tmp_path) if variables else None
+        runner = own or request.getfixturevalue("runner")
+        done = []
         for command in commands:
             (script, *arguments), held = command if isinstance(command, tuple) else (command, {})
-            line = [str(project / "scripts" / script), *map(str, arguments)]
-            cases.append({"command": line, "environment": held})
-        done = subprocess.run(
-            [sys.executable, str(Path(__file__).with_name("several_commands.py"))],
-            input=json.dumps(cases),
-            capture_output=True,
-            text=True,
-            env=environment | variables,
-            cwd=tmp_path,
-        )
-        assert done.returncode == 0, done.stderr
-        return [Done(**entry) for entry in json.loads(done.stdout)]
+            done.append(runner.run([project / "scripts" / script, *arguments], held, tmp_path))
+        if own:
+            own.close()
+        return done
 
     return run
 
 
 @pytest.fixture
-def python(environment, tmp_path) -> Callable[..., str]:
-    """Runs Python code with arguments, which must succeed; gives what it printed."""
+def python(runner, environment, tmp_path) -> Callable[..., str]:
+    """
+    Runs Python code with arguments, which must succeed; gives what it printed.
 
-    def python(code: str, *arguments, interpreter=sys.executable, **variables) -> str:
-        command = [str(interpreter), "-c", code, *map(str, arguments)]
+    With `interpreter` in a new process of that one, with further variables of its environment.
+    """
+
+    def python(code: str, *arguments, interpreter: Path | None = None, **variables) -> str:
+        script = tmp_path / "code.py"
+        script.write_text(code)
+        if interpreter is None:
+            done = runner.run([script, *arguments], {}, tmp_path)
+            assert done.code == 0, done.out + done.err
+            return done.out
+        command = list(map(str, [interpreter, script, *arguments]))
         held = environment | variables
-        done = subprocess.run(command, capture_output=True, text=True, env=held, cwd=tmp_path)
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
+        ended = subprocess.run(command, capture_output=True, text=True, env=held, cwd=tmp_path)
+        assert ended.returncode == 0, ended.stdout + ended.stderr
+        return ended.stdout
 
     return python
 

@@ -84,6 +84,12 @@ class HubDouble:
     def url(self) -> str:
         return f"http://127.0.0.1:{self._server.server_address[1]}"
 
+    def clear(self) -> None:
+        """Forgets everything."""
+        with self._lock:
+            for held in (self.repositories, self.requests, self.tokens, self.unknown, self._uploaded):
+                held.clear()
+
     def stop(self) -> None:
         self._server.shutdown()
         self._server.server_close()

@@ -1,7 +1,7 @@
 """What the double of the Hub keeps: repositories with branches and commits, and the large files that were uploaded."""
 
 import hashlib
-import itertools
+import secrets
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -62,7 +62,6 @@ class Repository:
     private: bool = False
     commits: dict[str, Commit] = field(default_factory=dict)
     branches: dict[str, str] = field(default_factory=dict)
-    _counter: itertools.count = field(default_factory=itertools.count)
 
     def __post_init__(self):
         # As the Hub begins a repository.
@@ -70,8 +69,8 @@ class Repository:
 
     def commit(self, branch: str, message: str, files: dict[str, Blob]) -> Commit:
         """Makes `files` all that is on a branch."""
-        number = next(self._counter)
-        sha = hashlib.sha1(f"{self.kind} {self.name} {branch} {number}".encode()).hexdigest()
+        # Never the same again: clients keep what they have downloaded by the hash of its commit.
+        sha = secrets.token_hex(20)
         date = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
         self.commits[sha] = Commit(sha, message, files, date)
         self.branches[branch] = sha

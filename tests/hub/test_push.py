@@ -74,26 +74,14 @@ def test_what_is_pushed_loads_to_the_last_bit_with_the_package_and_without(
     for name, content in held.files().items():
         assert b"/pytest-" not in content and b"AAE-no_bot" not in content, name
 
-    for kind, interpreter in (("package", None), ("code", new_environment().python)):
-        options = {"PYTHONPATH": ""} if interpreter else {}
+    options = {"PYTHONPATH": "", "HF_MODULES_CACHE": str(tmp_path / "modules")}
+    without = {"interpreter": new_environment().python, **options}
+    for kind, where, module in (("package", {}, "patchnet_hf"), ("code", without, "transformers_modules.someone")):
         out = tmp_path / f"{kind}.safetensors"
-        where = {"interpreter": interpreter} if interpreter else {}
-        modules = {"HF_MODULES_CACHE": str(tmp_path / "modules")}
-        module = python(LOAD, kind, REPO, picture, out, **where, **options, **modules).splitlines()[-1]
-        assert module.startswith(
-            "patchnet_hf.models" if kind == "package" else "transformers_modules.someone.patchnet"
-        )
+        assert python(LOAD, kind, REPO, picture, out, **where).splitlines()[-1].startswith(f"{module}.")
         found = load_file(out)
         assert torch.equal(found["logits"], expected), kind
         assert found["score"] == pytest.approx(expected.softmax(-1)[0, 1].item(), abs=1e-4)
-
-
-def test_a_dry_run_asks_nothing_of_the_hub(run, model_folder):
-    """Where there is no Hub and no token."""
-    command = ["push_to_hub.py", "--model", model_folder, "--repo", REPO, "--dry-run"]
-    (done,) = run((command, {"HF_TOKEN": None}), HF_ENDPOINT="http://127.0.0.1:9", HF_HUB_OFFLINE="1")
-    assert done.code == 0, done.err
-    assert "model.safetensors" in done.out and "# patchnet" in done.out and "nothing was pushed" in done.out
 
 
 @pytest.mark.slow
@@ -155,12 +143,15 @@ def test_what_goes_wrong_is_one_line_that_says_what_to_do(hub, run, model_folder
 
 
 @pytest.mark.slow
-def test_a_hub_that_cannot_be_reached_is_one_line(run, model_folder):
+def test_without_a_hub_a_dry_run_works_and_a_push_is_one_line(run, model_folder):
     push = ["push_to_hub.py", "--model", model_folder, "--repo", REPO]
-    (gone,) = run(push, HF_ENDPOINT="http://127.0.0.1:9")
-    assert "the Hub at http://127.0.0.1:9 can't be reached" in gone.refusal
-    (offline,) = run(push, HF_HUB_OFFLINE="1")
+    nowhere = {"HF_ENDPOINT": "http://127.0.0.1:9"}
+    dry, offline = run(([*push, "--dry-run"], {"HF_TOKEN": None}), push, HF_HUB_OFFLINE="1", **nowhere)
+    assert dry.code == 0, dry.err
+    assert "model.safetensors" in dry.out and "# patchnet" in dry.out and "nothing was pushed" in dry.out
     assert "HF_HUB_OFFLINE is set" in offline.refusal
+    (gone,) = run(push, **nowhere)
+    assert "the Hub at http://127.0.0.1:9 can't be reached" in gone.refusal
 
 
 @pytest.mark.slow

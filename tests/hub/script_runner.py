@@ -1,8 +1,8 @@
 """
-Runs scripts one after the other in one process, which imports torch only once.
+Runs scripts one after the other, as many as it is asked to, in one process that imports torch only once.
 
-From stdin comes JSON, a list of `{"command": [script, argument...], "environment": {name: value or null}}`; to stdout
-goes a list of `{"code", "out", "err"}`.
+A line of stdin is JSON, `{"command": [script, argument...], "environment": {name: value or null}, "folder": path}`;
+the answer is a line of stdout, `{"code", "out", "err"}`.
 """
 
 import contextlib
@@ -14,11 +14,12 @@ import sys
 import traceback
 
 
-def run(command: list[str], environment: dict[str, str | None]) -> dict:
+def run(command: list[str], environment: dict[str, str | None], folder: str) -> dict:
     held = dict(os.environ)
     for name, value in environment.items():
         os.environ.pop(name, None) if value is None else os.environ.update({name: value})
     out, err, code = io.StringIO(), io.StringIO(), 0
+    os.chdir(folder)
     sys.argv = command
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
@@ -34,5 +35,8 @@ def run(command: list[str], environment: dict[str, str | None]) -> dict:
 
 
 if __name__ == "__main__":
-    done = [run(case["command"], case["environment"]) for case in json.load(sys.stdin)]
-    json.dump(done, sys.stdout)
+    # Whatever a library writes to the descriptor itself must not get among the answers.
+    with os.fdopen(os.dup(1), "w") as answers:
+        os.dup2(2, 1)
+        for line in sys.stdin:
+            print(json.dumps(run(**json.loads(line))), file=answers, flush=True)
