@@ -8,6 +8,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from patchnet_hf import PatchNetForImageClassification, PatchNetImageProcessor
+from patchnet_hf.hub.model_upload import content_of, model_upload
 
 REPO = "someone/patchnet"
 SETTINGS = {"config.json", "preprocessor_config.json", "model.safetensors"}
@@ -17,24 +18,24 @@ from PIL import Image
 from safetensors.torch import save_file
 from transformers import AutoImageProcessor, AutoModelForImageClassification, pipeline
 with_package, repo, picture, out = sys.argv[1] == "package", *sys.argv[2:]
-trust = {}
+options = {"revision": "v1"}
 if with_package:
     import patchnet_hf
 else:
     try:
         import patchnet_hf
     except ImportError:
-        trust = {"trust_remote_code": True}
+        options["trust_remote_code"] = True
 def refuse(*_):
     raise AssertionError("asked whether to run the model's code")
 import builtins
 builtins.input = refuse
-model = AutoModelForImageClassification.from_pretrained(repo, **trust).eval()
-processor = AutoImageProcessor.from_pretrained(repo, **trust)
+model = AutoModelForImageClassification.from_pretrained(repo, **options).eval()
+processor = AutoImageProcessor.from_pretrained(repo, **options)
 image = Image.open(picture)
 with torch.no_grad():
     logits = model(**processor(image, return_tensors="pt")).logits
-classify = pipeline("image-classification", model=repo, device="cpu", **trust)
+classify = pipeline("image-classification", model=repo, device="cpu", **options)
 (score,) = [row["score"] for row in classify(image) if row["label"] == "live"]
 save_file({"logits": logits, "score": torch.tensor(score, dtype=torch.float64)}, out)
 print(type(model).__module__)
@@ -62,16 +63,18 @@ def code_of(project) -> set[str]:
 def test_what_is_pushed_loads_to_the_last_bit_with_the_package_and_without(
     hub, run, python, new_environment, model_folder, picture, expected, project, tmp_path
 ):
-    push = ["push_to_hub.py", "--model", model_folder, "--repo", REPO]
+    push = ["push_to_hub.py", "--model", model_folder, "--repo", REPO, "--revision", "v1"]
     dry, pushed = run([*push, "--dry-run"], push)
     assert dry.code == pushed.code == 0, dry.err + pushed.err
     held = hub.model(REPO)
-    assert set(held.files()) == SETTINGS | code_of(project) | {"README.md", "metrics.json"}
-    assert held.messages() == ["initial commit", "Upload model"], "one commit"
-    assert held.files()["model.safetensors"] == (model_folder / "model.safetensors").read_bytes()
-    assert held.files()["README.md"].decode() in dry.out
-    assert f"commit {held.branches['main'][:12]}" in pushed.out
-    for name, content in held.files().items():
+    # Nothing on `main`: what is loaded, code as well, is of the revision that was asked for.
+    files = held.files("v1")
+    assert held.files("main") == {} and set(files) == SETTINGS | code_of(project) | {"README.md", "metrics.json"}
+    assert held.messages() == ["initial commit", "Upload model"]
+    assert files["model.safetensors"] == (model_folder / "model.safetensors").read_bytes()
+    assert files["README.md"].decode() in dry.out
+    assert f"commit {held.branches['v1'][:12]}" in pushed.out
+    for name, content in files.items():
         assert b"/pytest-" not in content and b"AAE-no_bot" not in content, name
 
     options = {"PYTHONPATH": "", "HF_MODULES_CACHE": str(tmp_path / "modules")}
@@ -140,6 +143,36 @@ def test_what_goes_wrong_is_one_line_that_says_what_to_do(hub, run, model_folder
         assert words in done.refusal
         assert "TestOnly" not in done.refusal and "wrongwrong" not in done.refusal
     assert {name: dict(held.branches) for name, held in hub.repositories.items()} == before, "nothing was pushed"
+
+
+def test_a_model_that_was_saved_without_its_code_gets_it(model_folder, project):
+    for name in code_of(project):
+        (model_folder / name).unlink(missing_ok=True)
+    for name in ("config.json", "preprocessor_config.json"):
+        settings = json.loads((model_folder / name).read_text())
+        del settings["auto_map"]
+        (model_folder / name).write_text(json.dumps(settings))
+    files = model_upload(model_folder, REPO).files
+    assert code_of(project) <= set(files)
+    classes = json.loads(content_of(files["config.json"]))["auto_map"]
+    assert classes["AutoModelForImageClassification"] == "modeling_patchnet.PatchNetForImageClassification"
+    assert "AutoImageProcessor" in json.loads(content_of(files["preprocessor_config.json"]))["auto_map"]
+    assert (
+        content_of(files["modeling_patchnet.py"])
+        == (project / "patchnet_hf" / "models" / "modeling_patchnet.py").read_bytes()
+    )
+    assert "auto_map" not in json.loads((model_folder / "config.json").read_text()), "the folder stays as it is"
+
+
+def test_exported_graphs_go_up_beside_their_model(model_folder):
+    graphs = {"model.onnx", "export.json", "onnx/model.onnx", "onnx/config.json", "onnx/preprocessor_config.json"}
+    (model_folder / "onnx").mkdir()
+    for name in [*graphs, "onnx/notes.txt"]:
+        (model_folder / name).write_bytes(b"{}") if not (model_folder / name).exists() else None
+    assert graphs < set(model_upload(model_folder, REPO).files)
+    assert not {"onnx/notes.txt", ".env", "training_args.json", "references.safetensors"} & set(
+        model_upload(model_folder, REPO).files
+    )
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""A branch, tag or commit that is asked for is what is loaded: weights, settings, image processor and code alike."""
+"""A branch, tag or commit that is asked for is what is loaded: weights, settings and image processor alike."""
 
 import json
 
