@@ -10,11 +10,11 @@ def files_table(sizes: Mapping[str, int]) -> str:
     Files with their sizes and the sum of these.
 
     >>> print(files_table({"config.json": 1200, "model.safetensors": 45_000_000}))
-    file                   size
-    -----------------  --------
-    config.json          1.2 kB
-    model.safetensors   45.0 MB
-    2 files             45.0 MB
+    file                  size
+    -----------------  -------
+    config.json         1.2 kB
+    model.safetensors  45.0 MB
+    2 files            45.0 MB
     """
     rows = [(name, size_text(size)) for name, size in sizes.items()]
     count = f"{len(sizes)} file{'' if len(sizes) == 1 else 's'}"

@@ -14,7 +14,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from ..errors import InputError
+from ..errors import InputError, first_line
 
 LOGIN = "log in by `hf auth login`, or set HF_TOKEN"
 
@@ -60,21 +60,16 @@ def _message(error: BaseException, repo: str) -> str | None:
     if status == 403:
         return f"the token isn't allowed to write to {repo}: {LOGIN} to one that is, or name a repository of your own"
     if status is not None:
-        return f"the Hub answers {status} about {repo}: {_first_line(error)}"
+        return f"the Hub answers {status} about {repo}: {first_line(error)[:300]}"
     if isinstance(error, (OSError, *_errors_of_the_client())):
         if getattr(error, "filename", None) is not None:
             return f"{error.filename}: {error.strerror or error}"
-        return f"the Hub at {constants.ENDPOINT} can't be reached ({_first_line(error)}); check the network"
+        return f"the Hub at {constants.ENDPOINT} can't be reached ({first_line(error)[:300]}); check the network"
     if isinstance(error, ValueError):
-        return f"{repo}: {_first_line(error)}"
+        return f"{repo}: {first_line(error)[:300]}"
     return None
 
 
 def _errors_of_the_client() -> tuple[type[Exception], ...]:
     # huggingface_hub takes requests before its version 1, whose errors are OSErrors, then httpx and from 2 on httpx2.
     return tuple(sys.modules[name].HTTPError for name in ("httpx", "httpx2") if name in sys.modules)
-
-
-def _first_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0][:300] if lines else type(error).__name__

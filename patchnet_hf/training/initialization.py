@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 
-from ..errors import InputError
+from ..errors import InputError, first_line
 from ..models import PatchNetConfig, PatchNetForImageClassification
 
 TYPE_WEIGHTS = "classifier.weight"
@@ -75,8 +75,7 @@ def read_weights(source: str, revision: str | None = None) -> tuple[dict[str, to
     except InputError:
         raise
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise InputError(f"init_from {source} can't be loaded: {reason}") from error
+        raise InputError(f"init_from {source} can't be loaded: {first_line(error)}") from error
     lost = {str(key[0] if isinstance(key, tuple) else key) for key in loading["mismatched_keys"]}
     lost |= set(loading["missing_keys"])
     # What wasn't in the file has been filled at random and is no weight of that model.

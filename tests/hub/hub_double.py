@@ -142,7 +142,7 @@ class HubDouble:
             self._check_signed_in(token)
             return {"type": "user", "name": USER, "orgs": [], "auth": {"type": "access_token"}}
         if path == "/api/agent-harnesses":
-            return []
+            return {"standardEnvVars": [], "harnesses": {}}
         if path == "/api/validate-yaml":
             return self._validated_card(json.loads(body))
         if path == "/api/repos/create":

@@ -71,14 +71,17 @@ def test_every_way_to_load_a_model_honours_the_revision(revisions, python):
 def test_scripts_honour_the_revision(revisions, run, picture, captures_folder, tmp_path):
     predict = ["predict.py", "--model", REPO, picture, "--json"]
     train = ["train.py", "--dataset", captures_folder, "--output_dir", tmp_path / "out", "--init_from", REPO]
-    v1, main, unknown, unknown_start = run(
+    wrong = "hf_" + "wrong" * 7
+    v1, main, unknown, stranger, unknown_start = run(
         [*predict, tmp_path / "v1.json", "--revision", "v1"],
         [*predict, tmp_path / "main.json"],
         [*predict, tmp_path / "no.json", "--revision", "v2"],
+        ([*predict, tmp_path / "no.json"], {"HF_TOKEN": wrong}),
         [*train, "--backbone", "test_convnext", "--patch_size", 32, "--use_cpu", "true", "--init_revision", "v2"],
     )
     assert v1.code == main.code == 0, v1.err + main.err
     assert {name: patches(tmp_path / f"{name}.json") for name in ("v1", "main")} == {"v1": 9, "main": 4}
+    assert "401" in stranger.refusal and "hf auth login" in stranger.refusal and wrong not in stranger.err
     assert "v2 is not a valid" in unknown.refusal and "v2 is not a valid" in unknown_start.refusal
 
 
