@@ -62,8 +62,6 @@ def check_output_dir(arguments: PatchNetTrainingArguments) -> Path | None:
             f"{folder} holds {later[-1].name}, which isn't of the run that {checkpoint} goes on with; remove it, or "
             "let --overwrite true do so"
         )
-    if arguments.push_to_hub and (folder / ".env").exists():
-        raise InputError(f"push_to_hub would upload {folder / '.env'} with its secrets; choose another --output_dir")
     return checkpoint
 
 

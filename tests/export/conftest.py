@@ -1,45 +1,11 @@
 """Real installations of the project, each in an environment of its own over the libraries of this one."""
 
-import os
 import shutil
-import subprocess
-import sys
-import venv
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import setuptools
-
-
-class Environment:
-    """A virtual environment without packages of its own: it sees those of this Python, but not this project's."""
-
-    def __init__(self, folder: Path):
-        venv.create(folder, with_pip=False)
-        self.python = folder / "bin" / "python"
-        (self.packages,) = folder.glob("lib/python*/site-packages")
-        libraries = [path for path in sys.path if path.endswith("site-packages")]
-        (self.packages / "libraries.pth").write_text("\n".join(libraries))
-
-    def pip(self, *arguments):
-        command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", self.python, *arguments]
-        done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
-        assert done.returncode == 0, done.stdout + done.stderr
-
-    def run(self, *arguments, **variables) -> subprocess.CompletedProcess:
-        """Python here, in a folder and with variables that don't lead to the project."""
-        environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-        environment.update({"OMP_NUM_THREADS": "1", **variables})
-        command = list(map(str, [self.python, *arguments]))
-        return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=self.packages)
-
-    def optimum_cli(self, *arguments, **variables) -> subprocess.CompletedProcess:
-        return self.run("-m", "optimum.commands.optimum_cli", *arguments, **variables)
-
-    def files(self) -> set[str]:
-        """All that is installed."""
-        return {str(path.relative_to(self.packages)) for path in self.packages.rglob("*") if path.is_file()}
 
 
 @pytest.fixture(scope="session")
@@ -55,11 +21,11 @@ def sources(tmp_path_factory, project) -> Path:
 
 
 @pytest.fixture(scope="session")
-def install(tmp_path_factory, sources) -> Callable[[str], Environment]:
+def install(new_environment, sources) -> Callable:
     """A new environment with the project as a `"wheel"`, as `"editable"`, or with none of it (`"bare"`)."""
 
-    def install(kind: str) -> Environment:
-        environment = Environment(tmp_path_factory.mktemp("environment"))
+    def install(kind: str):
+        environment = new_environment()
         if kind != "bare":
             how = ["--editable"] if kind == "editable" else []
             # `--ignore-installed`: what this Python has of the project is no business of the new environment.
@@ -71,11 +37,11 @@ def install(tmp_path_factory, sources) -> Callable[[str], Environment]:
 
 
 @pytest.fixture(scope="session")
-def installed(install) -> Callable[[str], Environment]:
+def installed(install) -> Callable:
     """As `install`, one environment of each kind for all tests that only run things there."""
     environments = {}
 
-    def installed(kind: str) -> Environment:
+    def installed(kind: str):
         if kind not in environments:
             environments[kind] = install(kind)
         return environments[kind]
