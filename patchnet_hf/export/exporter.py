@@ -1,5 +1,6 @@
 """From a model to an ONNX file, by torch's exporter: the same graph whichever transformers is installed."""
 
+import ast
 import logging
 import warnings
 from collections.abc import Iterator
@@ -17,6 +18,10 @@ from ..models import PatchNetForImageClassification, PatchNetImageProcessor
 from ..whole_file import whole_file
 from .graph import PatchGraph, PictureGraph
 from .options import GraphOptions
+
+# What torch's exporter calls the modules that a node came from, and what we call the innermost.
+SCOPES = "pkg.torch.onnx.name_scopes"
+MODULE = "module"
 
 
 def export_graph(
@@ -62,11 +67,38 @@ def export_graph(
         )
     metadata = GraphMetadata(model.config, processor, options.input, options.output, __version__)
     graph = program.model_proto
-    del graph.metadata_props[:]
+    _keep_modules_alone(graph)
+    write_graph(graph, metadata, path)
+    return metadata
+
+
+def write_graph(graph: onnx.ModelProto, metadata: GraphMetadata, path: Path) -> None:
+    """Writes a graph with these metadata and no others of its own.
+
+    Raises:
+        OSError: the file can't be written.
+    """
     onnx.helper.set_model_props(graph, metadata.properties())
     with whole_file(path) as unfinished:
         unfinished.write_bytes(graph.SerializeToString())
-    return metadata
+
+
+def module_of(node: onnx.NodeProto) -> str:
+    """The module that a node of an exported graph is from, such as `model.patchnet.backbone.stem`."""
+    return next((entry.value for entry in node.metadata_props if entry.key == MODULE), "")
+
+
+def _keep_modules_alone(graph: onnx.ModelProto) -> None:
+    """Of the exporter's notes only each node's module stays: they hold the paths of this machine, in every node."""
+    for held in (graph.graph, *graph.graph.input, *graph.graph.output, *graph.graph.value_info):
+        del held.metadata_props[:]
+    for node in graph.graph.node:
+        scopes = next((entry.value for entry in node.metadata_props if entry.key == SCOPES), "[]")
+        # From the outermost module to the innermost, and at last the operation.
+        modules = ast.literal_eval(scopes)[:-1]
+        del node.metadata_props[:]
+        if modules and modules[-1]:
+            node.metadata_props.add(key=MODULE, value=modules[-1])
 
 
 def _traceable(
