@@ -17,6 +17,7 @@ from ..inference.graph_metadata import GraphMetadata
 from ..models import PatchNetForImageClassification, PatchNetImageProcessor
 from ..whole_file import whole_file
 from .graph import PatchGraph, PictureGraph
+from .half_precision import with_half_backbone
 from .options import GraphOptions
 
 # What torch's exporter calls the modules that a node came from, and what we call the innermost.
@@ -47,10 +48,13 @@ def export_graph(
     Raises:
         OSError: the file can't be written.
         RuntimeError: torch can't export the backbone.
+        ValueError: a weight is beyond what half precision holds.
     """
     options = GraphOptions() if options is None else options
     path = Path(path)
     model = model.reparameterized().cpu().float()  # a copy: the caller's stays where it is
+    if options.precision == "float16":
+        model = with_half_backbone(model)
     module, example, dimensions = _traceable(model, processor, options)
     outputs = [options.output.name] + ([options.output.patch_name] if options.input == "picture" else [])
     name = "image" if options.input == "picture" else "pixel_values"
@@ -65,7 +69,7 @@ def export_graph(
             opset_version=options.opset,
             verbose=False,
         )
-    metadata = GraphMetadata(model.config, processor, options.input, options.output, __version__)
+    metadata = GraphMetadata(model.config, processor, options.input, options.output, __version__, options.precision)
     graph = program.model_proto
     _keep_modules_alone(graph)
     write_graph(graph, metadata, path)

@@ -10,20 +10,13 @@ from ..errors import InputError
 from ..inference.graph_outputs import GraphOutput
 from ..inference.onnx_scorer import OnnxScorer
 from ..inference.scorer import Scorer
+from .captures import Capture
 
 TOLERANCE = 1e-4
 # Where ONNX Runtime and torch round a resized pixel to two sides of a half, the pixel differs by one.
 RESIZING_TOLERANCE = 1e-3
 # Where probabilities saturate, they agree whatever the network says; its log-odds don't.
 LOG_ODDS_TOLERANCE = 100
-
-
-@dataclass(frozen=True)
-class Capture:
-    """A picture `(H, W, 3)` uint8 RGB and the box `(x, y, w, h)` of its face, `None` for a face crop."""
-
-    image: np.ndarray
-    face_box: tuple[int, int, int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -40,21 +33,6 @@ class Parity:
     captures: int
     score: float
     log_odds: float
-
-
-def random_captures(patch_size: int, seed: int = 0) -> list[Capture]:
-    """Eight pictures of noise, smooth and rough, dark and bright, from larger than a patch down to a single line."""
-    generator = np.random.default_rng(seed)
-    side = patch_size
-    sizes = [(side, side), (2 * side + 5, side + 3), (side + 31, 3 * side), (side // 2 + 1, side)]
-    sizes += [(side, 1), (1, 2 * side), (side // 3 + 1, side // 2 + 1), (3 * side, 3 * side)]
-    captures = []
-    for height, width in sizes:
-        rough = generator.normal(size=(height, width, 3)) * generator.uniform(1, 60)
-        grey = generator.uniform(30, 220, size=3)
-        slope = np.linspace(-1, 1, height)[:, None, None] * generator.uniform(-80, 80, size=3)
-        captures.append(Capture((rough + grey + slope).round().clip(0, 255).astype(np.uint8)))
-    return captures
 
 
 def measure_parity(reference: Scorer, graph: OnnxScorer, captures: Sequence[Capture]) -> Parity:
