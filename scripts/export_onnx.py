@@ -101,12 +101,12 @@ def main() -> int:
     given = vars(arguments)
     settings = ExportSettings(**{name: given[name] for name in ExportSettings.__dataclass_fields__})
 
-    def progress(name, batches):
-        return tqdm(batches, desc=name, unit="batch", leave=False, disable=None)
+    def progress(doing, steps):
+        return tqdm(steps, desc=doing, leave=False, disable=None)
 
     # The script by the name that it has in the project: where it lies on this machine is nobody's business.
     command = shlex.join(["python", "scripts/export_onnx.py", *sys.argv[1:]])
-    export_model(
+    export = export_model(
         arguments.model,
         arguments.output,
         settings,
@@ -115,6 +115,7 @@ def main() -> int:
         command=command,
         progress=progress,
     )
+    print(export.text())
     print(f"next: python scripts/predict.py --model {shlex.quote(arguments.output)} IMAGE...")
     return 0
 

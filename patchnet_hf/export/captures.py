@@ -1,13 +1,18 @@
 """The captures that an export is calibrated on and checked with."""
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from datasets import Dataset
 
+from ..data.loading import load_split
+from ..data.schema import LIVE, SPOOF
 from ..data.views import decode_capture, encoded_images
 from ..errors import InputError
+from ..evaluation.scoring import image_digests
+from .settings import CAPTURES, ExportSettings
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,3 +76,72 @@ def draw_evenly(attack_types: Sequence[str], count: int, seed: int = 0) -> list[
         ranked.append((turns.get(kind, 0), len(ranked), int(index)))
         turns[kind] = turns.get(kind, 0) + 1
     return sorted(index for _, _, index in sorted(ranked)[:count])
+
+
+@dataclass(frozen=True)
+class ExportData:
+    """
+    The captures of an export.
+
+    Attributes:
+        given: `DIR[:SPLIT]` of what is compared.
+        name: of it.
+        compared: its captures, without those that were drawn.
+        left_out: how many of it were drawn and therefore aren't compared.
+        calibrated_on: `DIR[:SPLIT]` that captures were drawn from.
+        drawn: those captures; none where nothing is calibrated.
+    """
+
+    given: str
+    name: str
+    compared: Dataset
+    left_out: int = 0
+    calibrated_on: str | None = None
+    drawn: Dataset | None = None
+
+    def drawn_counts(self) -> dict[str, int]:
+        """How many captures of each attack type were drawn."""
+        return dict(sorted(Counter(self.drawn["attack_type"][:]).items()))
+
+
+def load_export_data(settings: ExportSettings) -> ExportData | None:
+    """
+    The captures that an export asks for; `None` where it asks for none.
+
+    Raises:
+        InputError: a set is missing or broken, has fewer captures than are to be drawn, or what is left to compare
+            lacks a class.
+    """
+    if settings.dataset is None:
+        return None
+    name, dataset = load_split(settings.dataset)
+    data = ExportData(settings.dataset, name, dataset)
+    if settings.quantize:
+        data = _with_drawn(data, settings)
+    labels = set(data.compared["label"][:])
+    if missing := [noun for label, noun in ((LIVE, "live captures"), (SPOOF, "attacks")) if label not in labels]:
+        kept = f" beside the {data.left_out} captures to calibrate on" if data.left_out else ""
+        raise InputError(f"{settings.dataset} has no {' and no '.join(missing)}{kept} to compare the graph on")
+    return data
+
+
+def _with_drawn(data: ExportData, settings: ExportSettings) -> ExportData:
+    """`data` with captures to calibrate on, which are kept out of what is compared."""
+    source = settings.calibrate_on or settings.dataset
+    dataset = load_split(settings.calibrate_on)[1] if settings.calibrate_on else data.compared
+    most = len(dataset) if settings.calibrate_on else len(dataset) // 2
+    count = settings.captures or min(CAPTURES, max(most, 1))
+    if count > len(dataset) or not len(dataset):
+        raise InputError(f"{source} has {len(dataset)} captures, not the {count} to calibrate on")
+    drawn = dataset.select(draw_evenly(dataset["attack_type"][:], count, settings.seed))
+    # By their bytes: the sets may share captures under other names.
+    known = set(image_digests(drawn, source))
+    digests = image_digests(data.compared, settings.dataset)
+    kept = [index for index, digest in enumerate(digests) if digest not in known]
+    return replace(
+        data,
+        compared=data.compared.select(kept),
+        left_out=len(digests) - len(kept),
+        calibrated_on=source,
+        drawn=drawn,
+    )

@@ -39,6 +39,11 @@ def measure_parity(reference: Scorer, graph: OnnxScorer, captures: Sequence[Capt
     """
     Scores captures with both.
 
+    Args:
+        reference: the model.
+        graph: made from it.
+        captures: at least one.
+
     Raises:
         InputError: the graph can't score one.
     """
@@ -73,6 +78,4 @@ def check_parity(parity: Parity, graph: OnnxScorer) -> None:
 
 
 def _scores(output: GraphOutput, log_odds: np.ndarray) -> np.ndarray:
-    if output.kind in ("logits", "probability"):
-        return expit(log_odds)
-    return np.vectorize(output.value, otypes=[float])(log_odds)
+    return expit(log_odds) if output.kind == "logits" else output.values(log_odds)

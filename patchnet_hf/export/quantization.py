@@ -17,7 +17,7 @@ from .exporter import module_of, write_graph
 # Convolutions and matrix products are where time and weights are; what lies between two of them in most networks is
 # quantised too, so that they hand on 8 bits. Softmax, normalisation layers and activation functions other than ReLU
 # stay float: they lose accuracy and gain no time.
-OPERATORS = ("Conv", "Gemm", "MatMul", "Add", "Relu", "MaxPool", "AveragePool", "GlobalAveragePool", "ReduceMean")
+OPERATORS = ("Conv", "Gemm", "MatMul", "Add", "Relu", "MaxPool", "AveragePool", "GlobalAveragePool")
 BACKBONE = "model.patchnet.backbone"
 
 

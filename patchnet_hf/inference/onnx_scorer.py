@@ -190,8 +190,12 @@ def _session_of(path: Path):
         import onnxruntime
     except ModuleNotFoundError as error:
         raise InputError(f"{path} needs ONNX Runtime: pip install 'patchnet_hf[onnxruntime]'") from error
+    options = onnxruntime.SessionOptions()
+    # Threads that wait for more work by spinning gain nothing at our sizes, and take the cores of whatever runs next:
+    # on two cores PyTorch took twice its time, and more, in turn with a graph.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
-        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's own classes derive from Exception alone.
         raise InputError(f"{path} can't be loaded as an ONNX graph: {str(error).splitlines()[0]}") from error
     return session, onnxruntime.__version__
