@@ -1,4 +1,4 @@
-"""Tables as plain text."""
+"""Tables and numbers as plain text."""
 
 import math
 from collections.abc import Collection, Sequence
@@ -36,3 +36,15 @@ def percent(share: float) -> str:
     ('1.25', '-')
     """
     return "-" if math.isnan(share) else f"{100 * share:.2f}"
+
+
+def shown_threshold(threshold: float) -> str:
+    """
+    A probability with four decimals, or as many digits as tell it from 0 and 1.
+
+    >>> shown_threshold(0.5), shown_threshold(0.43121), shown_threshold(0.9999999)
+    ('0.5', '0.4312', '1 - 1e-07')
+    """
+    if threshold > 0.9999:
+        return f"1 - {1 - threshold:.2g}" if threshold < 1 else "1"
+    return f"{threshold:.4f}".rstrip("0") if threshold >= 0.0001 else f"{threshold:.2g}"

@@ -53,7 +53,7 @@ def main() -> int:
     # Imported only now, so that --help and a wrong option answer at once.
     from tqdm import tqdm
 
-    from patchnet_hf.evaluation.calibration import calibrate_model
+    from patchnet_hf.evaluation.calibration import calibrate_model, stale_card_line
     from patchnet_hf.evaluation.calibration_report import (
         DIAGRAM_FILE,
         RESULT_FILE,
@@ -82,6 +82,8 @@ def main() -> int:
     print(calibration_table(report))
     print(f"\n{calibration_summary(report)}")
     print(f"written to {folder}: config.json, {RESULT_FILE}, {DIAGRAM_FILE}")
+    if (line := stale_card_line(folder)) is not None:
+        print(line)
     print(f"next: python scripts/predict.py --model {shlex.quote(str(folder))} IMAGE...")
     return 0
 

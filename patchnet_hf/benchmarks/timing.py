@@ -28,9 +28,7 @@ class Timing:
         return float(np.percentile(self.seconds, percent))
 
 
-def interleaved(
-    calls: Mapping[str, Callable[[], object]], repeats: int = 20, warm_up: int = 3
-) -> dict[str, Timing]:
+def interleaved(calls: Mapping[str, Callable[[], object]], repeats: int = 20, warm_up: int = 3) -> dict[str, Timing]:
     """
     Times several things in turn: one call of each, then again, so that what slows the machine for a while slows all.
 

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shlex
 import shutil
 import warnings
 from collections import Counter
@@ -17,6 +18,9 @@ from huggingface_hub import snapshot_download
 
 from ..data.schema import LIVE, SPOOF
 from ..errors import InputError
+from ..hub.card import CARD_FILE, write_card
+from ..hub.model_card import card_is_current, model_card
+from ..hub.model_folder import LEARNING_CURVE_FILE, METRICS_FILE, RUN_FILE
 from ..inference.scorer import Scorer, calibration_of
 from ..inference.scorers import WEIGHTS_FILE, graph_in, load_scorer
 from ..metrics import fit_platt
@@ -31,12 +35,15 @@ from .sets import check_disjoint, load_evaluation_data
 from .settings import EvaluationSettings
 
 CONFIG_FILE = "config.json"
-# What a calibrated copy takes over: weights, processor, remote code, card and licence.
+# What a calibrated copy takes over: weights, processor, remote code, card with what it is written from, and licence.
 MODEL_FILES = (
     WEIGHTS_FILE,
     "preprocessor_config.json",
     "*.py",
-    "README.md",
+    CARD_FILE,
+    RUN_FILE,
+    METRICS_FILE,
+    LEARNING_CURVE_FILE,
     "LICENSE*",
 )
 
@@ -214,7 +221,8 @@ def check_model_and_output(model: str, output: str | None, overwrite: bool) -> N
 
 def write_calibrated(report: CalibrationReport, model: str, output: str | None, revision: str | None = None) -> Path:
     """
-    Writes the calibrated configuration, `calibration.json` and the diagram.
+    Writes the calibrated configuration, `calibration.json` and the diagram, and the card anew where it tells what the
+    folder holds and no more.
 
     Without `output` into the model's folder, the configuration last and at once: until then the model is as it was.
 
@@ -226,23 +234,39 @@ def write_calibrated(report: CalibrationReport, model: str, output: str | None, 
     """
     if output is None:
         folder = Path(model)
+        of_folder = card_is_current(folder)
         try:
             _write_report(report, folder)
             _replace(folder / CONFIG_FILE, calibrated_config(folder / CONFIG_FILE, report.after).encode())
         except OSError as error:
             raise InputError(f"{model} can't be written: {error}; --output DIR makes a copy elsewhere") from error
+        if of_folder:
+            write_card(model_card(folder), folder)
         return folder
     source = Path(model)
     if not source.is_dir():
         patterns = [CONFIG_FILE, *MODEL_FILES]
         source = Path(snapshot_download(model, revision=revision, allow_patterns=patterns))
+    of_folder = card_is_current(source)
     with whole_folder(Path(output)) as folder:
         for pattern in MODEL_FILES:
             for file in source.glob(pattern):
                 shutil.copyfile(file, folder / file.name)
         (folder / CONFIG_FILE).write_text(calibrated_config(source / CONFIG_FILE, report.after), encoding="utf-8")
         _write_report(report, folder)
+    if of_folder:
+        write_card(model_card(output), output)
     return Path(output)
+
+
+def stale_card_line(folder: Path) -> str | None:
+    """What to say where the card of a model that has been calibrated doesn't tell of it; `None` where it does."""
+    if not (folder / CARD_FILE).exists() or card_is_current(folder):
+        return None
+    return (
+        f"{folder / CARD_FILE} still tells of the model before: it has been edited, or tells of more than the folder "
+        f"does; python scripts/write_card.py --model {shlex.quote(str(folder))} writes it anew"
+    )
 
 
 def calibrated_config(path: Path, settings: Settings) -> str:

@@ -10,8 +10,10 @@ from scipy.special import expit
 from ..errors import InputError
 from ..metrics import UndefinedRateWarning, log_odds
 from ..metrics.operating_point import Criterion, threshold_at
-from ..text_table import percent
+from ..text_table import percent, shown_threshold
 from .presentations import Presentations
+
+__all__ = ["OperatingPoint", "choose_operating_point", "shown_threshold"]
 
 
 @dataclass(frozen=True)
@@ -101,15 +103,3 @@ def choose_operating_point(
     return OperatingPoint(
         float(expit(chosen)), float(chosen), "chosen", str(asked), dataset=dataset, fingerprint=fingerprint
     )
-
-
-def shown_threshold(threshold: float) -> str:
-    """
-    A probability with four decimals, or as many digits as tell it from 0 and 1.
-
-    >>> shown_threshold(0.5), shown_threshold(0.43121), shown_threshold(0.9999999)
-    ('0.5', '0.4312', '1 - 1e-07')
-    """
-    if threshold > 0.9999:
-        return f"1 - {1 - threshold:.2g}" if threshold < 1 else "1"
-    return f"{threshold:.4f}".rstrip("0") if threshold >= 0.0001 else f"{threshold:.2g}"

@@ -5,15 +5,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..data.summary import SUBJECT_COLUMNS, VIDEO_COLUMNS, keys_of
 from ..errors import InputError
 from ..metrics.clips import clip_scores
 from .scored_set import ScoredSet
 
 LEVELS = ("image", "clip")
 UNITS = ("subject", "video", "image")
-# Names of persons and clips are those of their own dataset: "1" of another one is somebody else.
-SUBJECT_COLUMNS = ("source", "subject")
-CLIP_COLUMNS = ("source", "subject", "session", "video")
 
 
 @dataclass(frozen=True)
@@ -54,7 +52,7 @@ class Presentations:
         Raises:
             InputError: no image of the set has a video, or the frames of a clip have different labels or attack types.
         """
-        subjects, videos = keys_of(scored.columns, SUBJECT_COLUMNS), keys_of(scored.columns, CLIP_COLUMNS)
+        subjects, videos = keys_of(scored.columns, SUBJECT_COLUMNS), keys_of(scored.columns, VIDEO_COLUMNS)
         if level == "image":
             alone = np.arange(len(scored))
             return cls(scored.name, level, scored.scores, scored.labels, scored.attack_types, alone, subjects, videos)
@@ -118,17 +116,6 @@ class Presentations:
         if None not in self.subjects:
             return "subject"
         return "video" if self.level == "clip" or None not in self.videos else "image"
-
-
-def keys_of(columns: Mapping[str, Sequence[str | None]], names: Sequence[str]) -> list[tuple | None]:
-    """
-    The values of several columns as one key for each row; `None` where the last column has none.
-
-    >>> keys_of({"source": ["mine", "mine"], "subject": ["anna", None]}, ["source", "subject"])
-    [('mine', 'anna'), None]
-    """
-    rows = zip(*(columns[name] for name in names), strict=True)
-    return [row if row[-1] else None for row in rows]
 
 
 def numbered(keys: Sequence) -> np.ndarray:

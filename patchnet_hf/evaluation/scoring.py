@@ -1,19 +1,18 @@
 """Scoring the captures of an Arrow dataset."""
 
-import hashlib
-import json
 from collections.abc import Callable, Iterable
 
 import numpy as np
 from datasets import Dataset
 from torch.utils.data import DataLoader
 
-from ..data.views import EvaluationViews, decode_capture, encoded_images, image_bytes
+from ..data.fingerprints import capture_digest, captures_fingerprint, image_digests
+from ..data.views import EvaluationViews, decode_capture
 from ..errors import InputError
 from ..inference.scorer import Scorer
 from .scored_set import COLUMNS, ScoredSet
 
-FINGERPRINT_DIGITS = 16
+__all__ = ["image_digests", "score_dataset"]
 
 
 class _FingerprintedViews(EvaluationViews):
@@ -30,37 +29,11 @@ class _FingerprintedViews(EvaluationViews):
             prepared = self.prepare(decode_capture(row["image"]), row["face_box"])
         except (OSError, ValueError) as error:
             return {"error": f"capture {index} ({row['image']['path']}): {error}"}
-        return {"pixel_values": prepared, "digest": _capture_digest(row)}
+        return {"pixel_values": prepared, "digest": capture_digest(row)}
 
     def fingerprint(self, digests: Iterable[bytes]) -> str:
         """Of the dataset, from the digests of its captures."""
-        whole = hashlib.sha256()
-        for digest in digests:
-            whole.update(digest)
-        whole.update(json.dumps([self.labels.tolist(), self.attack_types]).encode())
-        return whole.hexdigest()[:FINGERPRINT_DIGITS]
-
-
-def image_digests(dataset: Dataset, name: str) -> list[bytes]:
-    """
-    SHA-256 of each image's bytes, which tells a capture again whatever its order, labels, face box and name are.
-
-    Every image is read, and none decoded.
-
-    Raises:
-        InputError: a file that an image lies in can't be read.
-    """
-    digests = []
-    for index, row in enumerate(encoded_images(dataset, ["image"])):
-        try:
-            digests.append(hashlib.sha256(image_bytes(row["image"])).digest())
-        except OSError as error:
-            raise InputError(f"{name}: capture {index} ({row['image']['path']}): {error}") from error
-    return digests
-
-
-def _capture_digest(row: dict) -> bytes:
-    return hashlib.sha256(image_bytes(row["image"]) + json.dumps(row["face_box"]).encode()).digest()
+        return captures_fingerprint(digests, self.labels, self.attack_types)
 
 
 def score_dataset(

@@ -12,6 +12,8 @@ from datasets import Dataset
 
 from ..errors import InputError, did_you_mean
 from ..evaluation.calibration_report import DIAGRAM_FILE, RESULT_FILE
+from ..hub.card import CARD_FILE, CardFile, card_file
+from ..hub.model_folder import RUN_FILE
 from ..models import PatchNetConfig
 from . import learning_curve, metrics_file
 from .arguments import PatchNetTrainingArguments, resume_choice
@@ -186,8 +188,9 @@ def check_best_metric(metric: str | None, sets: dict[str, Dataset]) -> None:
 def remove_leftovers(arguments: PatchNetTrainingArguments, checkpoint: Path | None) -> None:
     """
     Removes what would pass for the new run's in a folder that is being overwritten: checkpoints, metrics, learning
-    curve, TensorBoard logs and what calibrating the model wrote; of a run that goes on from `checkpoint`, the
-    checkpoints after it. The calibration's files go as well where a run just goes on: its model is another.
+    curve, the record of the run, its card unless somebody has edited it, TensorBoard logs and what calibrating the
+    model wrote; of a run that goes on from `checkpoint`, the checkpoints after it. The calibration's files go as well
+    where a run just goes on: its model is another.
     """
     folder = Path(arguments.output_dir)
     if arguments.overwrite or checkpoint is not None:
@@ -199,7 +202,8 @@ def remove_leftovers(arguments: PatchNetTrainingArguments, checkpoint: Path | No
         remove_checkpoint(old)
     if checkpoint is None:
         shutil.rmtree(folder / "runs", ignore_errors=True)
-        for name in (metrics_file.FILE_NAME, learning_curve.FILE_NAME, METRICS_JSON):
+        card = [CARD_FILE] if card_file(folder) is CardFile.OURS else []
+        for name in (metrics_file.FILE_NAME, learning_curve.FILE_NAME, METRICS_JSON, RUN_FILE, *card):
             (folder / name).unlink(missing_ok=True)
 
 

@@ -66,13 +66,13 @@ def metrics_table(metrics: dict, sets: list[str]) -> str:
     return text_table(header, rows)
 
 
-def write_json(path: Path, values: dict) -> None:
+def write_json(path: Path, values: dict, sort_keys: bool = True) -> None:
     """Writes `values` as JSON in one move; numbers that aren't finite, which JSON lacks, become null.
 
     Raises:
         InputError: the file can't be written.
     """
-    text = json.dumps(finite(values), indent=2, sort_keys=True) + "\n"
+    text = json.dumps(finite(values), indent=2, sort_keys=sort_keys) + "\n"
     try:
         with whole_file(path) as unfinished:
             unfinished.write_text(text, encoding="utf-8")

@@ -19,6 +19,7 @@ from ..data.loading import load_training_and_evaluation_sets
 from ..errors import InputError
 from .arguments import DataArguments, ModelArguments, PatchNetTrainingArguments, cores_of_a_process, resume_choice
 from .callbacks import ConsoleCallback, LinesCallback
+from .cards import leave_card
 from .checkpoints import recover_checkpoints
 from .checks import (
     check_best_metric,
@@ -35,6 +36,7 @@ from .metrics_file import MetricsFileCallback
 from .network import build_model, build_processor, patch_types_of
 from .panel import training_summary
 from .report import METRICS_JSON, metrics_table, write_json
+from .run_record import RunData, RunRecord
 from .sampling import planned_steps
 from .synchronization import alike_everywhere, left_together, raise_everywhere
 from .telegram import TelegramCallback
@@ -45,8 +47,8 @@ def train(model: ModelArguments, data: DataArguments, arguments: PatchNetTrainin
     """
     Trains, evaluates every set with the best checkpoint, and leaves a model that loads by `from_pretrained`.
 
-    `output_dir` then holds the model and its image processor, `metrics.json`, `metrics.csv`, `learning_curve.png` and
-    the Trainer's logs.
+    `output_dir` then holds the model and its image processor, its card `README.md` and the record it is written from,
+    `run.json`; `metrics.json`, `metrics.csv`, `learning_curve.png` and the Trainer's logs.
 
     Args:
         model: network and loss.
@@ -111,8 +113,10 @@ def train_and_evaluate(
     trainer.add_callback(LearningCurveCallback())  # before whatever sends the picture
     if telegram is not None:
         trainer.add_callback(telegram)
+    record = RunRecord(trainer, RunData(training, sets, data), model, checkpoint, len(unmatched))
     if trainer.is_world_process_zero():
         remove_leftovers(arguments, checkpoint)
+        record.begin()
         start = filters_of(data) | starting_point(arguments, checkpoint, model.init_from, unmatched)
         print(training_summary(trainer, training, sets, start))
     with no_room_in_one_line(arguments.output_dir), telegram.reporting() if telegram is not None else nullcontext():
@@ -124,12 +128,14 @@ def train_and_evaluate(
                     trainer.remove_callback(callback)
             metrics.update(trainer.evaluate())
         save_final_model(trainer)
+        record.finish()
     if trainer.is_world_process_zero():
         write_json(Path(arguments.output_dir) / METRICS_JSON, metrics)
         if sets:
             rows = [*sets, POOLED] if len(sets) > 1 else [*sets]
             print("\n" + metrics_table(metrics, rows) + "\n")
         print(f"model and metrics.json are in {arguments.output_dir}")
+        print(leave_card(arguments.output_dir))
         folder = shlex.quote(arguments.output_dir)
         print(f"next: python scripts/evaluate.py --model {folder} --dataset DIR:SPLIT --output DIR, for a report")
         print(f"      python scripts/predict.py --model {folder} IMAGE...")

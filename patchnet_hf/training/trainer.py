@@ -17,6 +17,7 @@ from ..errors import InputError
 from ..metrics import log_odds, presentation_attack_metrics
 from ..models import PatchNetForImageClassification, PatchNetImageProcessor
 from .arguments import PatchNetTrainingArguments
+from .cards import ModelCardMixin
 from .checkpoints import WholeCheckpointsMixin
 from .history import POOLED, best_so_far, log_of_best
 from .interruption import in_own_process_group
@@ -67,7 +68,7 @@ class _EpochOfViews(TrainerCallback):
             part.set_epoch(int(state.epoch or 0))
 
 
-class PatchNetTrainer(OptimizationMixin, WeightAveragingMixin, WholeCheckpointsMixin, Trainer):
+class PatchNetTrainer(OptimizationMixin, WeightAveragingMixin, WholeCheckpointsMixin, ModelCardMixin, Trainer):
     """
     Trains and evaluates [`PatchNetForImageClassification`] on Arrow datasets of the data contract.
 

@@ -1,6 +1,7 @@
 """Times are taken in turn, after a warm-up that isn't counted."""
 
 import pytest
+
 from patchnet_hf.benchmarks.timing import interleaved
 
 

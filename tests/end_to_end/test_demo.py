@@ -55,6 +55,8 @@ def test_the_main_job_from_captures_to_a_reloaded_model(demo_data, project, tmp_
     assert metrics["eval_val_unseen_images"] == 64 and metrics["eval_total_images"] == 128
     assert {"eval_val_seen_acer", "eval_val_unseen_acer", "eval_total_acer", "train_runtime"} <= set(metrics)
     assert list((output / "runs").rglob("events.out.tfevents.*")), "TensorBoard has logs"
+    card = (output / "README.md").read_text()
+    assert "**Simulated data.**" in card and "val_seen, val_unseen show other persons than the training set." in card
 
     images = sorted((demo_data / "data" / "val_unseen" / "images").iterdir())[:5]
     extras = ["--picture", tmp_path / "patches.png", "--json", tmp_path / "scores.json"]

@@ -198,9 +198,9 @@ def test_a_copy_leaves_the_model_as_it_was(model, data, tmp_path):
     copied = contents(folder)
     assert copied.keys() == {
         *("config.json", "model.safetensors", "preprocessor_config.json"),
-        *("calibration.json", "reliability.png"),
+        *("calibration.json", "reliability.png", "metrics.json"),
     }
-    for name in ("model.safetensors", "preprocessor_config.json"):
+    for name in ("model.safetensors", "preprocessor_config.json", "metrics.json"):
         assert copied[name] == before[name]
     with pytest.raises(InputError, match="--overwrite replaces"):
         calibrate_model(str(model), f"{data}:val", output=str(folder))

@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from ..simulated_mark import SIMULATED
 from .presentation import LUMINANCE, Presentation
 
 BORDER = 6  # sensor pixels around the picture, cut off after demosaicing and filtering
@@ -174,6 +175,7 @@ def encode_jpeg(image: np.ndarray, camera: Camera, rng: np.random.Generator) -> 
             format="JPEG",
             qtables=quantisation_tables(quality, camera.jpeg_slope),
             subsampling=camera.jpeg_subsampling,
+            comment=SIMULATED,
         )
         return file.getvalue()
 

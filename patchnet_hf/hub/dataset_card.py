@@ -1,0 +1,178 @@
+"""The card of a dataset of captures, written from what it holds."""
+
+import io
+from collections import Counter
+from collections.abc import Mapping
+from itertools import combinations
+
+import datasets
+from PIL import Image
+
+from ..data.schema import LIVE, check_schema
+from ..data.simulated_mark import is_simulated
+from ..data.summary import count_captures, subjects_of
+from ..data.views import decode_capture, encoded_images, image_bytes
+from ..errors import InputError
+from .card import Card, marked
+from .card_metadata import checked_license, checked_repo, dataset_metadata
+from .card_pictures import FOLDER
+from .card_tables import TYPE_COLUMNS, sets_table
+from .markdown import escaped
+from .templates import render
+
+TEMPLATE = "dataset_card.md.jinja"
+TAGS = ("face-anti-spoofing", "presentation-attack-detection", "liveness-detection", "patchnet")
+PICTURE = f"{FOLDER}/captures.png"
+SAMPLES = 8
+SAMPLE_SIDE = 160
+
+
+def dataset_card(
+    dataset: datasets.DatasetDict | datasets.Dataset,
+    repo: str | None = None,
+    license: str | None = None,
+    *,
+    picture: bool = False,
+    name: str | None = None,
+) -> Card:
+    """
+    The card of a dataset of the data contract.
+
+    Reads every image once, for its size and for the mark of simulated captures, and decodes none.
+
+    Args:
+        dataset: splits, or a single one.
+        repo: `OWNER/NAME` that the dataset is or will be at.
+        license: identifier of its licence; `None`: none is stated.
+        picture: show a few captures. Faces are personal data, so by default there is none.
+        name: of the dataset, where there is no `repo`.
+
+    Returns:
+        Text and, if asked for, the picture.
+
+    Raises:
+        InputError: a split lacks columns of the contract, an image can't be read, or `repo` or `license` is none.
+    """
+    repo, license = checked_repo(repo), checked_license(license)
+    splits = dict(dataset) if isinstance(dataset, Mapping) else {"train": dataset}
+    check_schema(datasets.DatasetDict(splits), repo or name or "the dataset")
+    title = repo.split("/")[1] if repo else name or "Face captures"
+    counts = {split: count_captures(part) for split, part in splits.items()}
+    files = {split: _files(part, split) for split, part in splits.items()}
+    captures = sum(found.captures for found in counts.values())
+    simulated = sum(marked for _, marked in files.values())
+    sizes = sum((found for found, _ in files.values()), Counter())
+    first = next(iter(splits.values()))
+    features = first.features
+    context = {
+        "name": title,
+        "where": repo or "OWNER/NAME",
+        "license": license,
+        "captures": captures,
+        "simulated": simulated,
+        "splits": list(splits),
+        "counts": counts,
+        "sets_table": sets_table({split: found.as_json() for split, found in counts.items()}),
+        "type_columns": TYPE_COLUMNS,
+        "attack_types": sum((Counter(found.attack_types) for found in counts.values()), Counter()),
+        "patch_types": sum((Counter(found.patch_types) for found in counts.values()), Counter()),
+        "sources": sum((Counter(found.sources) for found in counts.values()), Counter()),
+        "devices": sum((Counter(found.devices) for found in counts.values()), Counter()),
+        "face_boxes": sum(found.face_boxes for found in counts.values()),
+        "subjects": subjects_text(splits),
+        "sizes": sizes_text(sizes),
+        "patch_type_names": len(features["patch_type"].names),
+        "picture": PICTURE if picture else None,
+    }
+    data = dataset_metadata(title, captures, license, [*TAGS, *(["synthetic"] if simulated == captures else [])])
+    text = render(TEMPLATE, context)
+    pictures = {PICTURE: samples_picture(splits)} if picture else {}
+    return Card(marked(f"---\n{data.to_yaml()}\n---\n\n{text}"), pictures)
+
+
+def sizes_text(sizes: Mapping[tuple[int, int], int]) -> str:
+    """
+    Widths and heights of images in words.
+
+    >>> sizes_text({(640, 480): 3}), sizes_text({(640, 480): 3, (32, 800): 1})
+    ('640 x 480 pixels', '32 to 640 pixels wide and 480 to 800 high; most often 640 x 480')
+    """
+    if not sizes:
+        return "unknown"
+    (width, height), _ = max(sizes.items(), key=lambda pair: (pair[1], pair[0]))
+    if len(sizes) == 1:
+        return f"{width} x {height} pixels"
+    wide, high = ([size[axis] for size in sizes] for axis in (0, 1))
+    return f"{_range(wide)} pixels wide and {_range(high)} high; most often {width} x {height}"
+
+
+def subjects_text(splits: Mapping[str, datasets.Dataset]) -> str:
+    """Which splits show the same persons, in a sentence or more."""
+    persons = {name: subjects_of(part) for name, part in splits.items()}
+    unnamed = [name for name, part in splits.items() if any(value is None for value in part["subject"][:])]
+    sentences = []
+    if len(splits) > 1:
+        shared = [
+            f"{escaped(one)} and {escaped(other)} share {count}"
+            for one, other in combinations(persons, 2)
+            if (count := len(persons[one] & persons[other]))
+        ]
+        named = [name for name in persons if persons[name]]
+        if shared:
+            sentences.append(f"Persons are in more than one split: {', '.join(shared)}.")
+        elif len(named) > 1:
+            sentences.append("No person is named in more than one split.")
+    if unnamed:
+        sentences.append(
+            f"Not all captures of {', '.join(map(escaped, unnamed))} name their person, so it can't be told whether "
+            "they show persons of other splits."
+        )
+    return " ".join(sentences)
+
+
+def samples_picture(splits: Mapping[str, datasets.Dataset], count: int = SAMPLES) -> bytes:
+    """
+    A row of live captures over a row of attacks, as a PNG file.
+
+    Args:
+        splits: of the dataset; captures are taken from the first that has both classes.
+        count: captures in a row, at most.
+    """
+    for part in splits.values():
+        labels = part["label"][:]
+        rows = [[i for i, label in enumerate(labels) if (label == LIVE) == live] for live in (True, False)]
+        if all(rows):
+            break
+    taken = [
+        [row[number * len(row) // min(count, len(row))] for number in range(min(count, len(row)))] for row in rows
+    ]
+    width = max(map(len, taken))
+    sheet = Image.new("RGB", (width * SAMPLE_SIDE, len(taken) * SAMPLE_SIDE), "white")
+    images = encoded_images(part, ["image"])
+    for line, row in enumerate(taken):
+        for column, index in enumerate(row):
+            sample = Image.fromarray(decode_capture(images[index]["image"]))
+            sample.thumbnail((SAMPLE_SIDE - 4, SAMPLE_SIDE - 4))
+            sheet.paste(sample, (column * SAMPLE_SIDE + 2, line * SAMPLE_SIDE + 2))
+    stream = io.BytesIO()
+    sheet.save(stream, "png", optimize=True)
+    return stream.getvalue()
+
+
+def _files(part: datasets.Dataset, split: str) -> tuple[Counter, int]:
+    """Sizes of the images and how many are simulated, from the beginnings of their files."""
+    sizes, simulated = Counter(), 0
+    for index, row in enumerate(encoded_images(part, ["image"])):
+        try:
+            data = image_bytes(row["image"])
+            with Image.open(io.BytesIO(data)) as image:
+                sizes[image.size] += 1
+        except OSError as error:
+            raise InputError(f"split {split}: capture {index} ({row['image']['path']}): {error}") from error
+        simulated += is_simulated(data)
+    return sizes, simulated
+
+
+def _range(values: list[int]) -> str:
+    low, high = min(values), max(values)
+    return str(low) if low == high else f"{low} to {high}"
