@@ -23,8 +23,8 @@ from patchnet_hf.export.options import GraphOptions
 from patchnet_hf.inference.scorers import TorchScorer
 
 spec = importlib.util.spec_from_file_location("textures", Path(__file__).with_name("textures.py"))
-textures = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(textures)
+of_textures = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(of_textures)
 
 # Side of a patch, and what timm is told of it.
 BACKBONES = {
@@ -32,6 +32,7 @@ BACKBONES = {
     "fastvit_t8": (64, {}),
     "efficientformerv2_s0": (64, {"img_size": 64}),
     "convnext_tiny": (32, {}),
+    "test_resnet": (32, {}),
 }
 
 
@@ -51,6 +52,12 @@ class Model(NamedTuple):
 
 
 @pytest.fixture(scope="session")
+def textures():
+    """The module of that name beside this one."""
+    return of_textures
+
+
+@pytest.fixture(scope="session")
 def model_of(as_trained) -> Callable[..., Model]:
     """A model of a backbone as if it had been trained, calibrated or not."""
 
@@ -62,13 +69,15 @@ def model_of(as_trained) -> Callable[..., Model]:
             backbone=backbone,
             backbone_kwargs=options,
             image_size=side,
-            patch_types=textures.PATCH_TYPES,
-            live_patch_types=textures.PATCH_TYPES[:1],
+            patch_types=of_textures.PATCH_TYPES,
+            live_patch_types=of_textures.PATCH_TYPES[:1],
             calibration={"scale": 0.5, "bias": -0.3} if calibrated else None,
             decision_threshold=0.3,
         )
         network = as_trained(PatchNetForImageClassification(config), side)
-        return Model(network, PatchNetImageProcessor(patch_size=side))
+        model = Model(network, PatchNetImageProcessor(patch_size=side))
+        of_textures.put_weights_at_means(*model)
+        return model
 
     return model_of
 
@@ -79,7 +88,7 @@ def graph_of(model_of, tmp_path_factory) -> Callable[..., Path]:
     pytest.importorskip("onnxruntime")
 
     @cache
-    def graph_of(backbone: str, calibrated: bool = False, options: GraphOptions = GraphOptions()) -> Path:
+    def graph_of(backbone: str, calibrated: bool = False, options: GraphOptions | None = None) -> Path:
         path = tmp_path_factory.mktemp("graphs") / f"{backbone}.onnx"
         export_graph(*model_of(backbone, calibrated), path, options)
         return path
@@ -94,15 +103,15 @@ def learned() -> Model:
     config = PatchNetConfig(
         backbone="test_resnet",
         image_size=32,
-        patch_types=textures.PATCH_TYPES,
-        live_patch_types=textures.PATCH_TYPES[:1],
+        patch_types=of_textures.PATCH_TYPES,
+        live_patch_types=of_textures.PATCH_TYPES[:1],
         scale=16.0,
         margin_live=0.1,
         similarity_weight=0.1,
         calibration={"scale": 0.7, "bias": -0.8},
     )
     model = Model(PatchNetForImageClassification(config), PatchNetImageProcessor(patch_size=32))
-    textures.learn(*model, steps=80)
+    of_textures.learn(*model, steps=80)
     return model
 
 
@@ -115,9 +124,9 @@ def learned_folder(learned, tmp_path_factory) -> Path:
 def captures(tmp_path_factory) -> Path:
     """A dataset of textures: `dev`, `test`, and `live`, which has no attacks."""
     folder = tmp_path_factory.mktemp("captures") / "textures"
-    test = textures.textures(160, seed=2)
+    test = of_textures.textures(160, seed=2)
     live = test.select(range(0, len(test), 2))
-    datasets.DatasetDict({"dev": textures.textures(80, seed=1), "test": test, "live": live}).save_to_disk(folder)
+    datasets.DatasetDict({"dev": of_textures.textures(80, seed=1), "test": test, "live": live}).save_to_disk(folder)
     return folder
 
 

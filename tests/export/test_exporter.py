@@ -17,7 +17,7 @@ onnx, onnxruntime = pytest.importorskip("onnx"), pytest.importorskip("onnxruntim
 
 BACKBONES = ("resnet18", "fastvit_t8", "efficientformerv2_s0", "convnext_tiny")
 PICTURE = GraphOptions("picture", GraphOutput("probability"))
-RESNET = "resnet18"
+SMALL = "test_resnet"
 
 
 def session_of(path) -> onnxruntime.InferenceSession:
@@ -26,14 +26,18 @@ def session_of(path) -> onnxruntime.InferenceSession:
 
 def interface(path) -> list[list]:
     session = session_of(path)
-    return [[(node.name, node.type, node.shape) for node in nodes()] for nodes in (session.get_inputs, session.get_outputs)]
+    return [
+        [(node.name, node.type, node.shape) for node in nodes()] for nodes in (session.get_inputs, session.get_outputs)
+    ]
 
 
 def patches(captures: int, count: int, side: int) -> np.ndarray:
     """Random patches of all contrasts, `(captures, count, side, side, 3)` uint8."""
     random = np.random.default_rng([captures, count])
     centre = random.uniform(20, 230, size=(captures, count, 1, 1, 3))
-    noise = random.normal(size=(captures, count, side, side, 3)) * random.uniform(1, 80, size=(captures, count, 1, 1, 1))
+    noise = random.normal(size=(captures, count, side, side, 3)) * random.uniform(
+        1, 80, size=(captures, count, 1, 1, 1)
+    )
     return (centre + noise).round().clip(0, 255).astype(np.uint8)
 
 
@@ -58,10 +62,10 @@ def test_probabilities_are_the_models_for_any_number_of_captures_and_patches(mod
             (logits,) = session.run(["logits"], {"pixel_values": pixel_values})
             assert logits.shape == (captures, 2)
             np.testing.assert_allclose(probabilities(logits), live_probabilities(model, views), atol=1e-4)
-    assert np.ptp(probabilities(logits)) > 1e-3, "the captures are told apart"
+    assert np.ptp(probabilities(logits)) > 0.01, "the captures are told apart"
 
 
-@pytest.mark.parametrize(("backbone", "calibrated"), zip(BACKBONES, (True, False, True, False), strict=True))
+@pytest.mark.parametrize(("backbone", "calibrated"), list(zip(BACKBONES, (True, False, True, False), strict=True)))
 def test_a_self_contained_graph_is_processor_and_model_for_pictures_of_any_size(
     model_of, graph_of, pictures, backbone, calibrated
 ):
@@ -76,14 +80,14 @@ def test_a_self_contained_graph_is_processor_and_model_for_pictures_of_any_size(
 
 
 def test_a_self_contained_graph_has_one_picture_in_and_two_probabilities_out(graph_of):
-    assert interface(graph_of(RESNET, True, PICTURE)) == [
+    assert interface(graph_of(SMALL, True, PICTURE)) == [
         [("image", "tensor(uint8)", ["height", "width", 3])],
         [("live_probability", "tensor(float)", [1]), ("patch_live_probabilities", "tensor(float)", [9])],
     ]
 
 
 def test_a_self_contained_graph_resizes_where_the_processor_does(model_of, pictures, tmp_path):
-    model = model_of(RESNET, True)
+    model = model_of(SMALL, True)
     processor = type(model.processor)(mode="resize", patch_size=32, resize_size=40)
     export_graph(model.network, processor, tmp_path / "graph.onnx", PICTURE)
     session = session_of(tmp_path / "graph.onnx")
@@ -106,9 +110,9 @@ def test_a_self_contained_graph_resizes_where_the_processor_does(model_of, pictu
     ],
 )
 def test_what_a_graph_takes_is_as_asked_and_its_scores_are_the_models(model_of, graph_of, options, kind, shape):
-    path = graph_of(RESNET, True, options)
+    path = graph_of(SMALL, True, options)
     assert interface(path)[0] == [(("pixel_values"), f"tensor({kind})", shape)]
-    model = model_of(RESNET, True)
+    model = model_of(SMALL, True)
     views = patches(7, 9, 32)
     expected, given = model.scorer().score(views), load_scorer(str(path)).score(views)
     np.testing.assert_allclose(given.log_odds, expected.log_odds, atol=1e-3)
@@ -131,19 +135,19 @@ def test_branches_are_merged_on_the_way_out_and_the_model_stays_as_it_was(model_
 
 
 def test_a_graph_is_one_file_that_says_nothing_of_the_machine(graph_of):
-    path = graph_of(RESNET, False)
+    path = graph_of(SMALL, False)
     assert [file.name for file in path.parent.iterdir()] == [path.name]
     content = path.read_bytes()
     places = {os.getcwd(), os.path.dirname(torch.__file__), str(path.parent), os.path.expanduser("~") + os.sep}
     assert not [place for place in places if place.encode() in content]
-    assert not re.search(rb"\.py\b", content)
+    assert not re.search(rb"[\w/-]{4,}\.py\b", content)
     names = {entry.key for node in onnx.load(path).graph.node for entry in node.metadata_props}
     assert names == {"module"}
 
 
 @pytest.mark.parametrize("opset", [18, 21])
 def test_a_graph_is_written_in_the_opset_that_was_asked_for(graph_of, model_of, tmp_path, opset):
-    network, processor = model_of(RESNET, True)
+    network, processor = model_of(SMALL, True)
     export_graph(network, processor, tmp_path / "graph.onnx", GraphOptions(opset=opset))
     graph = onnx.load(tmp_path / "graph.onnx")
     assert {entry.domain: entry.version for entry in graph.opset_import}[""] == opset

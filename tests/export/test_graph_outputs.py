@@ -35,7 +35,7 @@ def test_values_follow_their_formula_and_keep_the_order(output):
 
 @pytest.mark.parametrize("output", FORMULAS, ids=lambda output: output.kind)
 def test_a_graph_gives_them_and_they_are_read_back_as_log_odds(model_of, graph_of, views, output):
-    model, path = model_of("resnet18", True), graph_of("resnet18", True, GraphOptions("uint8", output))
+    model, path = model_of("test_resnet", True), graph_of("test_resnet", True, GraphOptions("uint8", output))
     expected, graph = model.scorer().score(views), load_scorer(str(path))
     (values,) = graph.session.run([output.name], {"pixel_values": views})
     of_graph = values[:, 1] - values[:, 0] if output.kind == "logits" else values

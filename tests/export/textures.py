@@ -47,6 +47,16 @@ def textures(count: int, seed: int) -> datasets.Dataset:
     return datasets.Dataset.from_list(rows, features=capture_features(PATCH_TYPES))
 
 
+@torch.no_grad()
+def put_weights_at_means(model: PatchNetForImageClassification, processor: PatchNetImageProcessor) -> None:
+    """Makes the weights of each patch type the mean of its embeddings, so that random features tell something."""
+    random = np.random.default_rng(0)
+    views = np.stack([processor.views(texture(kind, random))[0] for kind in KINDS for _ in range(8)])
+    embeddings = model(processor.normalize_views(views)).embeddings.flatten(0, -2)
+    means = (embeddings - embeddings.mean(dim=0)).unflatten(0, (len(KINDS), -1)).mean(dim=1)
+    model.classifier.weight.copy_(means)
+
+
 def learn(model: PatchNetForImageClassification, processor: PatchNetImageProcessor, steps: int) -> None:
     """Trains a model on such captures, in place."""
     random = np.random.default_rng(0)
