@@ -26,10 +26,10 @@ def views(textures):
     return views
 
 
-@pytest.mark.parametrize("backbone", ["fastvit_t8", "test_convnext"])
-def test_a_graph_of_half_the_size_gives_nearly_the_same(graph_of, model_of, views, backbone):
+def test_a_graph_of_half_the_size_gives_nearly_the_same(graph_of, model_of, views):
+    backbone = "fastvit_t8"
     full, half = graph_of(backbone), graph_of(backbone, False, HALF)
-    assert half.stat().st_size < 0.7 * full.stat().st_size
+    assert half.stat().st_size < 0.6 * full.stat().st_size
     small, model = load_scorer(str(half)), model_of(backbone)
     assert small.interface() == load_scorer(str(full)).interface(), "inputs and outputs stay float32"
     assert small.metadata.precision == "float16"
