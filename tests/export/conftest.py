@@ -35,6 +35,7 @@ BACKBONES = {
     # timm's own for tests.
     "test_resnet": (32, {}),
     "test_convnext": (32, {}),
+    "test_vit": (32, {"img_size": 32}),
 }
 
 

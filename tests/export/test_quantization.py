@@ -80,12 +80,12 @@ def test_interface_and_metadata_are_those_of_the_float_graph(of_learned):
     assert json.loads(expected["labels"]) == ["spoof", "live"]
 
 
-@pytest.mark.parametrize("backbone", ["fastvit_t8", "efficientformerv2_s0", "test_convnext"])
+@pytest.mark.parametrize("backbone", ["fastvit_t8", "test_convnext", "test_vit"])
 def test_backbones_of_all_kinds_are_quantised(graph_of, model_of, textures, tmp_path, backbone):
     random = np.random.default_rng(3)
     captures = [textures.texture(kind, random) for kind in textures.KINDS for _ in range(4)]
     graph, small = quantized(graph_of(backbone), tmp_path / "int8.onnx", captures[::2])
-    assert small.path.stat().st_size < (0.8 if backbone == "test_convnext" else 0.4) * graph.path.stat().st_size
+    assert small.path.stat().st_size < (0.4 if backbone == "fastvit_t8" else 0.8) * graph.path.stat().st_size
     views = [graph.prepare(capture, None) for capture in captures]
     expected, given = (scorer.score(views).log_odds for scorer in (graph, small))
     assert np.corrcoef(expected, given)[0, 1] > 0.95
