@@ -1,6 +1,7 @@
 """Fixtures of all tests. Nothing here or in any test leaves this machine."""
 
 import os
+import shutil
 from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -8,6 +9,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 import pytest
 
 PROJECT = Path(__file__).resolve().parent.parent
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
 @pytest.fixture(scope="session")
@@ -50,3 +52,17 @@ def as_trained():
         return model.eval()
 
     return trained
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Chromium without a window. Of each module, because asyncio takes no other loop while it runs."""
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright isn't installed: pip install -e .[dev]")
+    found = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if found is None:
+        pytest.skip(f"no browser: none of {', '.join(BROWSERS)} is installed")
+    with sync_api.sync_playwright() as playwright:
+        # The sandbox needs rights that containers lack.
+        launched = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        yield launched
+        launched.close()
