@@ -1,5 +1,6 @@
 """From a model to an ONNX file, by torch's exporter: the same graph whichever transformers is installed."""
 
+import ast
 import logging
 import warnings
 from collections.abc import Iterator
@@ -16,7 +17,12 @@ from ..inference.graph_metadata import GraphMetadata
 from ..models import PatchNetForImageClassification, PatchNetImageProcessor
 from ..whole_file import whole_file
 from .graph import PatchGraph, PictureGraph
+from .half_precision import with_half_backbone
 from .options import GraphOptions
+
+# What torch's exporter calls the modules that a node came from, and what we call the innermost.
+SCOPES = "pkg.torch.onnx.name_scopes"
+MODULE = "module"
 
 
 def export_graph(
@@ -42,10 +48,13 @@ def export_graph(
     Raises:
         OSError: the file can't be written.
         RuntimeError: torch can't export the backbone.
+        ValueError: a weight is beyond what half precision holds, or there are no such operators.
     """
     options = GraphOptions() if options is None else options
     path = Path(path)
     model = model.reparameterized().cpu().float()  # a copy: the caller's stays where it is
+    if options.precision == "float16":
+        model = with_half_backbone(model)
     module, example, dimensions = _traceable(model, processor, options)
     outputs = [options.output.name] + ([options.output.patch_name] if options.input == "picture" else [])
     name = "image" if options.input == "picture" else "pixel_values"
@@ -60,13 +69,44 @@ def export_graph(
             opset_version=options.opset,
             verbose=False,
         )
-    metadata = GraphMetadata(model.config, processor, options.input, options.output, __version__)
+    metadata = GraphMetadata(model.config, processor, options.input, options.output, __version__, options.precision)
     graph = program.model_proto
-    del graph.metadata_props[:]
+    # The exporter leaves a graph as it is, without a word, where it can't convert it.
+    (opset,) = (entry.version for entry in graph.opset_import if entry.domain == "")
+    if opset != options.opset:
+        raise ValueError(f"its operators can't be written as those of opset {options.opset}, but of {opset}")
+    _keep_modules_alone(graph)
+    write_graph(graph, metadata, path)
+    return metadata
+
+
+def write_graph(graph: onnx.ModelProto, metadata: GraphMetadata, path: Path) -> None:
+    """Writes a graph with these metadata and no others of its own.
+
+    Raises:
+        OSError: the file can't be written.
+    """
     onnx.helper.set_model_props(graph, metadata.properties())
     with whole_file(path) as unfinished:
         unfinished.write_bytes(graph.SerializeToString())
-    return metadata
+
+
+def module_of(node: onnx.NodeProto) -> str:
+    """The module that a node of an exported graph is from, such as `model.patchnet.backbone.stem`."""
+    return next((entry.value for entry in node.metadata_props if entry.key == MODULE), "")
+
+
+def _keep_modules_alone(graph: onnx.ModelProto) -> None:
+    """Of the exporter's notes only each node's module stays: they hold the paths of this machine, in every node."""
+    for held in (graph.graph, *graph.graph.input, *graph.graph.output, *graph.graph.value_info):
+        del held.metadata_props[:]
+    for node in graph.graph.node:
+        scopes = next((entry.value for entry in node.metadata_props if entry.key == SCOPES), "[]")
+        # From the outermost module to the innermost, and at last the operation.
+        modules = ast.literal_eval(scopes)[:-1]
+        del node.metadata_props[:]
+        if modules and modules[-1]:
+            node.metadata_props.add(key=MODULE, value=modules[-1])
 
 
 def _traceable(

@@ -20,6 +20,7 @@ class GraphOptions:
             Not for pictures.
         batch: captures in each run, or `None` for any number. Not for pictures, which come one by one.
         opset: version of the ONNX operator set; 18 at least.
+        precision: of the backbone, `"float32"` or `"float16"`; the rest is float32.
 
     Raises:
         ValueError: an option has no such value, or isn't for this input.
@@ -30,6 +31,7 @@ class GraphOptions:
     patches: int | str = "any"
     batch: int | None = None
     opset: int = 18
+    precision: str = "float32"
 
     def __post_init__(self):
         if self.input not in INPUTS:
@@ -42,3 +44,5 @@ class GraphOptions:
             raise ValueError("a self-contained graph takes one picture at a time: leave patches and batch out")
         if self.opset < 18:
             raise ValueError(f"opset is {self.opset}; expected at least 18")
+        if self.precision not in ("float32", "float16"):
+            raise ValueError(f"precision is {self.precision!r}; expected float32 or float16")

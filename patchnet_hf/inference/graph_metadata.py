@@ -28,6 +28,7 @@ class GraphMetadata:
         input: `"float"` normalised patches, `"uint8"` patches, or `"picture"`, one uint8 face crop of any size.
         output: what the graph gives.
         version: of patchnet_hf that wrote it.
+        precision: of the backbone, `"float32"`, `"float16"` or `"int8"`; the rest of a graph is float32.
     """
 
     config: PatchNetConfig
@@ -35,6 +36,7 @@ class GraphMetadata:
     input: str
     output: GraphOutput
     version: str
+    precision: str = "float32"
 
     def properties(self) -> dict[str, str]:
         """
@@ -52,6 +54,7 @@ class GraphMetadata:
             "patchnet_hf_version": self.version,
             "labels": json.dumps([self.config.id2label[index] for index in sorted(self.config.id2label)]),
             "decision_threshold": repr(threshold),
+            "precision": self.precision,
             "input": self.input,
             "output": self.output.kind,
             "output_threshold": repr(self.output.value(math.log(threshold / (1 - threshold)))),
@@ -79,4 +82,5 @@ class GraphMetadata:
             properties["input"],
             GraphOutput(properties["output"], None if reach is None else float(reach)),
             properties.get("patchnet_hf_version", ""),
+            properties.get("precision", "float32"),
         )

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import expit
 
 OUTPUTS = ("logits", "probability", "linear", "sigmoid")
 # Of the absolute log-odds that a rescaling was fitted on.
@@ -72,11 +73,25 @@ class GraphOutput:
         >>> round(GraphOutput("sigmoid", 10.0).value(10.0), 6)
         0.95
         """
+        return float(self.values(np.float64(log_odds)))
+
+    def values(self, log_odds: np.ndarray) -> np.ndarray:
+        """[`GraphOutput.value`] of log-odds `(...)`, in float64."""
+        log_odds = np.asarray(log_odds, dtype=np.float64)
         if self.kind == "logits":
             return log_odds
         if self.kind == "linear":
-            return min(max(0.5 + log_odds / (2 * self.reach), 0.0), 1.0)
-        return 0.5 * (1 + math.tanh(self.slope * log_odds / 2))
+            return np.clip(0.5 + log_odds / (2 * self.reach), 0.0, 1.0)
+        return expit(self.slope * log_odds)
+
+    def told(self, log_odds: np.ndarray) -> np.ndarray:
+        """
+        What is left of log-odds `(...)` in what a graph gives, in float32.
+
+        >>> GraphOutput("linear", 10.0).told(np.array([5.0, 40.0]))
+        array([ 5., 10.])
+        """
+        return log_odds if self.kind == "logits" else self.log_odds(self.values(log_odds).astype(np.float32))
 
     def log_odds(self, values: np.ndarray) -> np.ndarray:
         """
