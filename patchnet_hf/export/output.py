@@ -8,7 +8,9 @@ from ..errors import InputError
 from ..inference.scorers import CONFIG_FILE, GRAPH_FILE, PROCESSOR_FILE
 
 RECORD_FILE = "export.json"
-FILES = (GRAPH_FILE, CONFIG_FILE, PROCESSOR_FILE, RECORD_FILE)
+# What transformers saves beside the settings: without this package they are loaded by their own code.
+CODE_FILES = ("configuration_patchnet.py", "image_processing_patchnet.py")
+FILES = (GRAPH_FILE, CONFIG_FILE, PROCESSOR_FILE, *CODE_FILES, RECORD_FILE)
 
 
 def check_output(output: str | os.PathLike, overwrite: bool = False) -> None:

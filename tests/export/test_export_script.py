@@ -21,7 +21,8 @@ from patchnet_hf.inference.scorers import load_scorer
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
-FILES = ["config.json", "export.json", "model.onnx", "preprocessor_config.json"]
+CODE = ["configuration_patchnet.py", "image_processing_patchnet.py"]
+FILES = sorted(["config.json", "export.json", "model.onnx", "preprocessor_config.json", *CODE])
 
 
 @pytest.fixture
