@@ -12,6 +12,7 @@ from patchnet_hf.export.captures import Capture, draw_evenly, load_export_data, 
 from patchnet_hf.export.comparison import check_errors, check_scores, compare_scores, measure_latency
 from patchnet_hf.export.settings import ExportSettings
 from patchnet_hf.inference.graph_outputs import GraphOutput
+from patchnet_hf.inference.onnx_scorer import OnnxScorer
 from patchnet_hf.inference.scorers import load_scorer
 
 THRESHOLD = 0.7
@@ -76,15 +77,20 @@ def test_a_score_that_is_always_the_same_is_refused(model_scores):
         check_scores(model_scores, np.full(25, 1.5), "int8")
 
 
-def test_latency_is_that_of_one_thread_and_threads_are_given_back(learned, graph_of):
+def test_latency_is_that_of_one_thread_and_threads_are_given_back(learned, graph_of, monkeypatch):
     scorers = {"PyTorch": learned.scorer(), "graph": load_scorer(str(graph_of("test_resnet")))}
-    seen, score = [], scorers["PyTorch"].score
+    seen, score, score_graph = [], scorers["PyTorch"].score, OnnxScorer.score
 
     def watched(captures):
         seen.append(torch.get_num_threads())
         return score(captures)
 
+    def watched_graph(scorer, captures):
+        seen.append(scorer.session.get_session_options().intra_op_num_threads)
+        return score_graph(scorer, captures)
+
     scorers["PyTorch"].score = watched
+    monkeypatch.setattr(OnnxScorer, "score", watched_graph)
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:

@@ -1,6 +1,8 @@
 """scripts/export_onnx.py as its users call it, and what can be done with what it leaves."""
 
+import copy
 import json
+import re
 import runpy
 import subprocess
 import sys
@@ -174,6 +176,24 @@ def test_a_graph_that_torch_writes_wrongly_is_refused(call, learned_folder, tmp_
     code, _, complaints = call("export_onnx.py", "--model", learned_folder, "--output", tmp_path / "out")
     assert code == 2 and "torch doesn't export test_resnet faithfully" in complaints
     assert not list(tmp_path.iterdir())
+
+
+def test_an_activation_that_half_precision_does_not_hold_is_refused(call, learned, tmp_path):
+    """Convolutions give thousands of times as much, and their norms divide by as much: ONNX Runtime hides it here."""
+    network = copy.deepcopy(learned.network)
+    layers = list(network.patchnet.backbone.modules())
+    convolution = next(layer for layer in layers if isinstance(layer, torch.nn.Conv2d))
+    norm = next(layer for layer in layers if isinstance(layer, torch.nn.BatchNorm2d))
+    times = 6e4 / max(convolution.weight.abs().max(), norm.running_mean.abs().max()).item()
+    with torch.no_grad():
+        for tensor, factor in [(convolution.weight, times), (norm.running_mean, times), (norm.weight, 1 / times)]:
+            tensor *= factor
+    folder = type(learned)(network, learned.processor).save(tmp_path / "large")
+    code, _, complaints = call("export_onnx.py", "--model", folder, "--output", tmp_path / "out", "--fp16")
+    assert code == 2 and re.search(r"the float16 graph is broken: \d of 8 scores aren't numbers", complaints), (
+        complaints
+    )
+    assert complaints.count("\n") == 1 and not (tmp_path / "out").exists()
 
 
 def test_an_export_is_replaced_only_when_asked_to_and_nothing_else_ever_is(call, export, learned_folder, tmp_path):
