@@ -8,7 +8,7 @@ from scipy.special import expit
 from patchnet_hf.data.fingerprints import image_digests
 from patchnet_hf.errors import InputError
 from patchnet_hf.evaluation.scored_set import COLUMNS, ScoredSet
-from patchnet_hf.export.captures import Capture, draw_evenly, load_export_data, random_captures
+from patchnet_hf.export.captures import Capture, draw_evenly, load_export_data, random_captures, read_capture
 from patchnet_hf.export.comparison import check_errors, check_scores, compare_scores, measure_latency
 from patchnet_hf.export.settings import ExportSettings
 from patchnet_hf.inference.graph_outputs import GraphOutput
@@ -108,6 +108,15 @@ def test_captures_are_drawn_evenly_over_attack_types():
     assert counts == {"bonafide": 12, "print": 6, "replay": 12}
     assert drawn == sorted(set(drawn)) == draw_evenly(kinds, 30) != draw_evenly(kinds, 30, seed=1)
     assert draw_evenly(kinds, 100) == list(range(100))
+
+
+def test_a_capture_is_read_with_the_box_of_its_face(textures):
+    dataset = textures.textures(3, seed=0)
+    boxes = [None, [1, 2, 30, 31], None]
+    dataset = dataset.remove_columns("face_box").add_column("face_box", boxes, feature=dataset.features["face_box"])
+    capture = read_capture(dataset, "test", 1)
+    assert capture.face_box == boxes[1] and read_capture(dataset, "test", 2).face_box is None
+    np.testing.assert_array_equal(capture.image, np.asarray(dataset[1]["image"]))
 
 
 def test_captures_that_calibrate_are_kept_out_of_the_comparison(captures):
