@@ -158,12 +158,6 @@ def test_a_graph_is_written_in_the_opset_that_was_asked_for(graph_of):
         onnx.checker.check_model(graph)
 
 
-def test_an_opset_that_does_not_exist_is_an_error_not_another_opset(learned, tmp_path):
-    with pytest.raises(ValueError, match="as those of opset 99"):
-        export_graph(*learned, tmp_path / "graph.onnx", GraphOptions(opset=99))
-    assert not list(tmp_path.iterdir())
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [
