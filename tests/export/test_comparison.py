@@ -1,5 +1,7 @@
 """What is compared of a graph and its model, on which captures, and what is refused."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -60,6 +62,13 @@ def test_a_graph_with_more_errors_than_allowed_is_refused(model_scores):
     with pytest.raises(InputError, match=r"its ACER is 25\.00 %, the model's 20\.00 %, and 4\.9 points more") as error:
         check_errors(found, "int8", 4.9)
     assert "--calibrate-on" in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_graph_with_just_as_many_errors_as_allowed_is_not_refused(model_scores):
+    found = compare_scores(scored(model_scores), scored(model_scores), GraphOutput(), THRESHOLD)
+    found = replace(found, model={"acer": 0.05625}, graph={"acer": 0.06875})
+    assert found.graph["acer"] - found.model["acer"] > 0.0125, "by rounding alone"
+    check_errors(found, "int8", 1.25)
 
 
 @pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])

@@ -9,7 +9,7 @@ from scipy.special import expit
 from patchnet_hf.evaluation.scoring import score_dataset
 from patchnet_hf.export.exporter import export_graph, module_of
 from patchnet_hf.export.options import GraphOptions
-from patchnet_hf.export.quantization import quantize_graph
+from patchnet_hf.export.quantization import quantize_graph, quantized_nodes
 from patchnet_hf.inference.graph_outputs import GraphOutput
 from patchnet_hf.inference.scorers import load_scorer
 
@@ -90,6 +90,10 @@ def test_backbones_of_all_kinds_are_quantised(graph_of, model_of, textures, tmp_
     expected, given = (scorer.score(views).log_odds for scorer in (graph, small))
     assert np.corrcoef(expected, given)[0, 1] > 0.95
     assert np.abs(expit(expected) - expit(given)).mean() < 0.03
+    full = onnx.load(graph.path).graph
+    constants, names = {entry.name for entry in full.initializer}, quantized_nodes(full)
+    sums = [node for node in full.node if node.op_type == "Add" and node.name in names]
+    assert sums and not any(constants.intersection(node.input) for node in sums), "of branches alone, not of biases"
 
 
 def test_a_graph_without_a_backbone_is_not_quantised(of_learned, tmp_path):
