@@ -7,16 +7,16 @@ from pathlib import PurePath
 import datasets
 from huggingface_hub import CommitInfo, DatasetCard, DatasetCardData, HfApi
 
+from ..cards.card import CARD_FILE, body_marked, is_our_body
+from ..cards.card_metadata import checked_repo
+from ..cards.dataset_card import dataset_card
+from ..cards.names import folder_name
 from ..data.loading import load_captures
 from ..data.views import encoded_images
 from ..text_table import text_table
-from .card import CARD_FILE, body_marked, is_our_body
-from .card_metadata import checked_repo
-from .dataset_card import dataset_card
 from .file_sizes import size_text
 from .hub_errors import hub_errors
 from .leaks import check_leaks
-from .names import folder_name
 from .push import check_remote_card, prepare_repository
 
 IMAGE = "image"

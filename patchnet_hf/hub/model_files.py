@@ -6,9 +6,9 @@ from pathlib import Path
 
 from transformers.dynamic_module_utils import get_relative_import_files
 
+from ..cards.model_folder import CONFIG_FILE, PROCESSOR_FILE, WEIGHTS_FILE
 from ..errors import InputError
 from ..inference.scorers import load_model
-from .model_folder import CONFIG_FILE, PROCESSOR_FILE, WEIGHTS_FILE
 
 # Beside configuration, weights, code and card. Not on it are checkpoints and logs, arguments of the training, which
 # hold paths, references, which are of persons, and whatever else a user keeps there.

@@ -5,12 +5,12 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from ..cards.card import CARD_FILE, CardFile, card_file
+from ..cards.card_metadata import checked_repo
+from ..cards.model_card import card_is_current, model_card
 from ..errors import InputError
-from .card import CARD_FILE, CardFile, card_file
-from .card_metadata import checked_repo
 from .file_sizes import files_table
 from .leaks import check_leaks
-from .model_card import card_is_current, model_card
 from .model_files import model_files
 
 # In Markdown and in HTML.

@@ -6,8 +6,8 @@ from pathlib import Path
 from huggingface_hub import CommitInfo, CommitOperationAdd, HfApi, hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
+from ..cards.card import CARD_FILE, is_ours
 from ..errors import InputError
-from .card import CARD_FILE, is_ours
 from .hub_errors import hub_errors
 from .model_upload import Upload
 

@@ -8,9 +8,9 @@ import torch
 from accelerate.utils import parse_flag_from_env
 from transformers import TrainingArguments
 
+from ..cards.card_metadata import checked_repo
 from ..data.filters import CaptureFilter
 from ..errors import InputError
-from ..hub.card_metadata import checked_repo
 from .optimization import as_transformers_knows, check_optimization
 
 # Names of precisions with accelerate's; auto is whatever the machine is good at.

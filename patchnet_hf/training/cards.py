@@ -3,9 +3,9 @@
 import logging
 from pathlib import Path
 
+from ..cards.card import CARD_FILE, write_card
+from ..cards.model_card import model_card
 from ..errors import InputError
-from ..hub.card import CARD_FILE, write_card
-from ..hub.model_card import model_card
 
 logger = logging.getLogger(__name__)
 

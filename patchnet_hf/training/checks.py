@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 from datasets import Dataset
 
+from ..cards.card import CARD_FILE, CardFile, card_file
+from ..cards.model_folder import RUN_FILE
 from ..errors import InputError, did_you_mean
 from ..evaluation.calibration_report import DIAGRAM_FILE, RESULT_FILE
-from ..hub.card import CARD_FILE, CardFile, card_file
-from ..hub.model_folder import RUN_FILE
 from ..models import PatchNetConfig
 from . import learning_curve, metrics_file
 from .arguments import PatchNetTrainingArguments, resume_choice
