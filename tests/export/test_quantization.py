@@ -62,6 +62,7 @@ def test_pixels_and_head_stay_float_and_weights_are_int8(of_learned):
         pixels, kernel = (made_by[name] for name in node.input[:2])
         assert pixels.op_type == kernel.op_type == "DequantizeLinear"
         assert weights[kernel.input[0]].data_type == onnx.TensorProto.INT8
+        assert weights[pixels.input[2]].data_type == onnx.TensorProto.UINT8, "of activations, by their zero point"
         assert len(weights[kernel.input[1]].dims) == 1, "a scale for each channel"
     float_nodes = [node for node in graph.node if not module_of(node).startswith("model.patchnet.backbone")]
     quantizing = [node for node in float_nodes if node.op_type in ("Conv", "MatMul", "Gemm")]
