@@ -82,8 +82,9 @@ def model_upload(
         files.update(shown_pictures(Path(folder)))
     else:
         files[CARD_FILE] = card.text.encode("utf-8")
-    # The files of the folder, where there are, are those that the card was written with.
-    files = {**card.pictures, **files}
+    for name, picture in card.pictures.items():
+        # The file of the folder, where there is one, is what the card was written with.
+        files.setdefault(name, picture)
     check_leaks(files, allowed)
     return Upload(repo, files, note)
 
