@@ -41,7 +41,12 @@ class Upload:
 
     def table(self) -> str:
         """Names and sizes, and their sum, as text."""
-        return files_table({name: len(content_of(content)) for name, content in self.files.items()})
+        return files_table(
+            {
+                name: len(content) if isinstance(content, bytes) else content.stat().st_size
+                for name, content in self.files.items()
+            }
+        )
 
 
 def model_upload(

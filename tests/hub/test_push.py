@@ -109,17 +109,18 @@ def test_a_push_takes_away_what_an_earlier_one_left_and_nothing_of_others(hub, r
     graph = model_folder / "onnx" / "model.onnx"
     graph.parent.mkdir()
     graph.write_bytes(b"of the weights before")
-    push = ["push_to_hub.py", "--model", model_folder, "--repo", REPO]
+    push = ["push_to_hub.py", "--model", model_folder, "--repo", REPO, "--revision", "v1"]
     (first,) = run(push)
-    before = hub.model(REPO).files()
-    hub.put(REPO, {**before, "int8/model.onnx": b"of somebody else", "notes.txt": b"mine", "figures/det_old.png": b""})
+    before = hub.model(REPO).files("v1")
+    theirs = {"int8/model.onnx": b"of somebody else", "notes.txt": b"mine"}
+    hub.put(REPO, {**before, **theirs, "figures/det_old.png": b""}, "v1")
     graph.unlink()
     (model_folder / "metrics.json").unlink()
     (second,) = run(push)
     assert first.code == second.code == 0, first.err + second.err
-    after = hub.model(REPO).files()
+    after = hub.model(REPO).files("v1")
     assert set(before) - set(after) == {"onnx/model.onnx", "metrics.json"}
-    assert set(after) - set(before) == {"int8/model.onnx", "notes.txt"}
+    assert set(after) - set(before) == set(theirs)
     assert hub.model(REPO).messages()[-2:] == ["by somebody else", "Upload model"], "in the same commit"
 
 

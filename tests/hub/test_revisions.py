@@ -11,6 +11,7 @@ REPO = "someone/patchnet"
 LOAD = """
 import json, sys
 import torch
+from safetensors.torch import load_file
 from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageClassification, pipeline
 from patchnet_hf.inference.scorers import load_model, load_scorer
 from patchnet_hf.training.initialization import read_weights
@@ -29,7 +30,7 @@ for revision in revisions:
         "weights": [
             of(AutoModelForImageClassification.from_pretrained(repo, **where).state_dict()),
             of(model.state_dict()), of(scorer.model.state_dict()), of(classify.model.state_dict()),
-            of(read_weights(repo, **where)[0]),
+            of(read_weights(repo, **where)[0]), of(load_file(scorer.weights)),
         ],
         "thresholds": [
             AutoConfig.from_pretrained(repo, **where).decision_threshold, model.config.decision_threshold,
