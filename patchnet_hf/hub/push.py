@@ -3,12 +3,13 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from huggingface_hub import CommitInfo, CommitOperationAdd, HfApi, hf_hub_download
+from huggingface_hub import CommitInfo, CommitOperationAdd, CommitOperationDelete, HfApi, hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
 from ..cards.card import CARD_FILE, is_ours
 from ..errors import InputError
 from .hub_errors import hub_errors
+from .model_files import outdated_files
 from .model_upload import Upload
 
 
@@ -23,6 +24,8 @@ def push(
 ) -> CommitInfo:
     """
     Brings a model to the Hub in one commit; makes the repository and the branch where they are missing.
+
+    What an earlier push has left on the branch and this one doesn't bring is removed by the same commit.
 
     Args:
         upload: from [`patchnet_hf.hub.model_upload.model_upload`].
@@ -47,6 +50,8 @@ def push(
             CommitOperationAdd(name, content if isinstance(content, bytes) else str(content))
             for name, content in upload.files.items()
         ]
+        there = api.list_repo_files(upload.repo, revision=revision)
+        operations += [CommitOperationDelete(name) for name in outdated_files(there, upload.files)]
         return api.create_commit(upload.repo, operations, commit_message=message, revision=revision)
 
 
