@@ -28,6 +28,7 @@ class OnnxScorer(Scorer):
     Args:
         path: the graph.
         config, processor: of a graph whose metadata don't hold them.
+        threads: that it computes with; `None` for one on each core.
 
     Raises:
         InputError: onnxruntime isn't installed, or the graph can't be loaded, has other inputs or outputs, or its
@@ -40,9 +41,10 @@ class OnnxScorer(Scorer):
         path: str | Path,
         config: PatchNetConfig | None = None,
         processor: PatchNetImageProcessor | None = None,
+        threads: int | None = None,
     ):
         self.path = Path(path)
-        self.session, self._runtime = _session_of(self.path)
+        self.session, self._runtime = _session_of(self.path, threads)
         metadata = _metadata_of(self.path, self.session)
         if metadata is not None:
             config, processor = metadata.config, metadata.processor
@@ -184,13 +186,14 @@ class OnnxScorer(Scorer):
         return sorted(self.path.parent.glob(glob.escape(self.path.name) + "[._]data"))
 
 
-def _session_of(path: Path):
+def _session_of(path: Path, threads: int | None):
     """The graph, loaded, and the version of ONNX Runtime."""
     try:
         import onnxruntime
     except ModuleNotFoundError as error:
         raise InputError(f"{path} needs ONNX Runtime: pip install 'patchnet_hf[onnxruntime]'") from error
     options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads or 0
     # Threads that wait for more work by spinning gain nothing at our sizes, and take the cores of whatever runs next:
     # on two cores PyTorch took twice its time, and more, in turn with a graph.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
