@@ -1,6 +1,7 @@
 # make demo   everything from simulated captures to a trained, evaluated and reloaded model
 # make test   the whole test suite, on transformers 4.57
-# make test-transformers5   the core tests on transformers 5, in an overlay of the same environment
+# make test-transformers5   the same on transformers 5, in an overlay of the same environment
+# make web    onnxruntime-web for the page of docs/deploy; needs npm
 # make lint   format and check
 # Each makes the environment it needs in .venv where there is none; PYTHON says from which Python.
 
@@ -15,7 +16,13 @@ DEV := $(VENV)/.installed-dev
 DEV5 := $(VENV5)/.installed
 RUFF := $(VENV)/bin/ruff
 
-.PHONY: demo test test-fast test-transformers5 lint format clean
+ORT_WEB := docs/deploy/onnxruntime-web
+ORT_WEB_VERSION := 1.30.0
+ORT_WEB_SHA512 := ab4cbe26baedba45d2cec05610c71c55fa97db92d19a8b171c5f8269126683ca590a5cdc57bb2f35ce2b298de32f4d956fb42644c0ecd528a0a91e025c07ca61
+# Tests of the page are skipped where there is no npm to get it by.
+WEB := $(if $(shell command -v npm 2>/dev/null),web)
+
+.PHONY: demo test test-fast test-transformers5 web lint format clean
 .DELETE_ON_ERROR:
 
 demo: $(CORE)
@@ -28,16 +35,18 @@ demo: $(CORE)
 	$(PY) scripts/evaluate.py --model outputs/demo --dataset data/demo-arrow:val_unseen --threshold-on data/demo-arrow:val_seen \
 	  --output outputs/demo-evaluation --overwrite
 
-test: $(DEV)
+test: $(DEV) $(WEB)
 	HF_HUB_OFFLINE=1 $(PY) -m pytest
 
 # Without the tests that train or launch processes.
-test-fast: $(DEV)
+test-fast: $(DEV) $(WEB)
 	HF_HUB_OFFLINE=1 $(PY) -m pytest -m "not slow"
 
-# optimum-onnx ends at transformers 4.57, so the tests of `export` stay out.
-test-transformers5: $(DEV5)
-	HF_HUB_OFFLINE=1 $(VENV5)/bin/python -m pytest --ignore=tests/export
+# optimum-onnx ends at transformers 4.57: its tests skip themselves.
+test-transformers5: $(DEV5) $(WEB)
+	HF_HUB_OFFLINE=1 $(VENV5)/bin/python -m pytest
+
+web: $(ORT_WEB)/.version-$(ORT_WEB_VERSION)
 
 lint: $(RUFF)
 	$(RUFF) format --check .
@@ -48,7 +57,7 @@ format: $(RUFF)
 	$(RUFF) check --fix .
 
 clean:
-	rm -rf $(VENV) $(VENV5) data/demo data/demo-arrow outputs/demo outputs/demo-evaluation build dist *.egg-info
+	rm -rf $(VENV) $(VENV5) $(ORT_WEB) data/demo data/demo-arrow outputs/demo outputs/demo-evaluation build dist *.egg-info
 
 $(PY):
 	$(PYTHON) -m venv $(VENV)
@@ -70,4 +79,17 @@ $(DEV5): $(DEV)
 	$(PY) -c "import site; print(site.getsitepackages()[0])" > "$$($(VENV5)/bin/python -c 'import site; print(site.getsitepackages()[0])')/base.pth"
 	$(VENV5)/bin/python -m pip install --quiet --no-warn-conflicts 'transformers>=5,<6' 'huggingface_hub>=1,<3' 'datasets>=5.2,<6'
 	$(VENV5)/bin/python -m pip install --quiet --no-deps --editable .
+	touch $@
+
+# Two of the package's files: the page takes them from beside it, because it loads nothing from other servers.
+$(ORT_WEB)/.version-$(ORT_WEB_VERSION):
+	rm -rf $(@D)
+	mkdir -p $(@D)
+	npm pack --silent --pack-destination $(@D) onnxruntime-web@$(ORT_WEB_VERSION)
+	$(PYTHON) -c "import hashlib, pathlib, sys; file, known = sys.argv[1:]; \
+	  sys.exit(hashlib.sha512(pathlib.Path(file).read_bytes()).hexdigest() != known and f'{file} is not what was pinned')" \
+	  $(@D)/onnxruntime-web-$(ORT_WEB_VERSION).tgz $(ORT_WEB_SHA512)
+	tar -xzf $(@D)/onnxruntime-web-$(ORT_WEB_VERSION).tgz -C $(@D) --strip-components=2 \
+	  package/dist/ort.wasm.bundle.min.mjs package/dist/ort-wasm-simd-threaded.wasm
+	rm $(@D)/onnxruntime-web-$(ORT_WEB_VERSION).tgz
 	touch $@

@@ -27,3 +27,17 @@ def did_you_mean(name: str, known: Iterable[str], count: int = 3) -> str:
     """
     near = difflib.get_close_matches(name, list(known), n=count, cutoff=0.6)
     return f"; did you mean {' or '.join(near)}?" if near else ""
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, and the next where the first only announces it.
+
+    >>> first_line(OSError("it failed\\nTraceback ..."))
+    'it failed'
+    >>> first_line(OSError("There was a connection error:\\n401 Client Error\\n\\nInvalid token"))
+    'There was a connection error: 401 Client Error'
+    >>> first_line(KeyboardInterrupt())
+    'KeyboardInterrupt'
+    """
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    return " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]

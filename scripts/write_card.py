@@ -28,9 +28,9 @@ def main() -> int:
     arguments = parser.parse_args()
 
     # Imported only now, so that --help and a wrong option answer at once.
+    from patchnet_hf.cards.card import CARD_FILE, write_card
+    from patchnet_hf.cards.model_card import model_card
     from patchnet_hf.errors import InputError
-    from patchnet_hf.hub.card import CARD_FILE, write_card
-    from patchnet_hf.hub.model_card import model_card
 
     card = model_card(arguments.model, arguments.evaluation, arguments.repo, arguments.license)
     if not write_card(card, arguments.model, arguments.overwrite):

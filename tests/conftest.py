@@ -1,6 +1,11 @@
 """Fixtures of all tests. Nothing here or in any test leaves this machine."""
 
 import os
+import shutil
+import subprocess
+import sys
+import venv
+from collections.abc import Callable
 from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -8,6 +13,37 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 import pytest
 
 PROJECT = Path(__file__).resolve().parent.parent
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+
+
+class Environment:
+    """A virtual environment without packages of its own: it sees those of this Python, but not this project's."""
+
+    def __init__(self, folder: Path):
+        venv.create(folder, with_pip=False)
+        self.python = folder / "bin" / "python"
+        (self.packages,) = folder.glob("lib/python*/site-packages")
+        libraries = [path for path in sys.path if path.endswith("site-packages")]
+        (self.packages / "libraries.pth").write_text("\n".join(libraries))
+
+    def pip(self, *arguments):
+        command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", self.python, *arguments]
+        done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    def run(self, *arguments, **variables) -> subprocess.CompletedProcess:
+        """Python here, in a folder and with variables that don't lead to the project."""
+        environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+        environment.update({"OMP_NUM_THREADS": "1", **variables})
+        command = list(map(str, [self.python, *arguments]))
+        return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=self.packages)
+
+    def optimum_cli(self, *arguments, **variables) -> subprocess.CompletedProcess:
+        return self.run("-m", "optimum.commands.optimum_cli", *arguments, **variables)
+
+    def files(self) -> set[str]:
+        """All that is installed."""
+        return {str(path.relative_to(self.packages)) for path in self.packages.rglob("*") if path.is_file()}
 
 
 @pytest.fixture(scope="session")
@@ -50,3 +86,23 @@ def as_trained():
         return model.eval()
 
     return trained
+
+
+@pytest.fixture(scope="session")
+def new_environment(tmp_path_factory) -> Callable[[], Environment]:
+    """Makes environments in which this project can't be imported, until it is installed there."""
+    return lambda: Environment(tmp_path_factory.mktemp("environment"))
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Chromium without a window. Of each module, because asyncio takes no other loop while it runs."""
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright isn't installed: pip install -e .[dev]")
+    found = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if found is None:
+        pytest.skip(f"no browser: none of {', '.join(BROWSERS)} is installed")
+    with sync_api.sync_playwright() as playwright:
+        # The sandbox needs rights that containers lack.
+        launched = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        yield launched
+        launched.close()

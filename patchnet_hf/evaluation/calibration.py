@@ -16,11 +16,11 @@ import numpy as np
 from datasets import Dataset
 from huggingface_hub import snapshot_download
 
+from ..cards.card import CARD_FILE, write_card
+from ..cards.model_card import card_is_current, model_card
+from ..cards.model_folder import LEARNING_CURVE_FILE, METRICS_FILE, RUN_FILE
 from ..data.schema import LIVE, SPOOF
 from ..errors import InputError
-from ..hub.card import CARD_FILE, write_card
-from ..hub.model_card import card_is_current, model_card
-from ..hub.model_folder import LEARNING_CURVE_FILE, METRICS_FILE, RUN_FILE
 from ..inference.scorer import Scorer, calibration_of
 from ..inference.scorers import WEIGHTS_FILE, graph_in, load_scorer
 from ..metrics import fit_platt

@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from datasets import Dataset
 
+from ..data.fingerprints import image_digests
 from ..data.loading import load_split
 from ..data.schema import LIVE, SPOOF
 from ..data.views import decode_capture, encoded_images
 from ..errors import InputError
-from ..evaluation.scoring import image_digests
 from .settings import CAPTURES, ExportSettings
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 
 import numpy as np
+import torch
 from scipy.special import expit
 
 from ..benchmarks.timing import interleaved
@@ -13,6 +14,7 @@ from ..evaluation.operating_point import OperatingPoint
 from ..evaluation.presentations import Presentations
 from ..evaluation.scored_set import ScoredSet
 from ..inference.graph_outputs import GraphOutput
+from ..inference.onnx_scorer import OnnxScorer
 from ..inference.scorer import Scorer
 from ..text_table import percent, text_table
 from .captures import Capture
@@ -55,7 +57,7 @@ class Comparison:
         probability, log_odds: differences of P(live) and of live log-odds, of these as far as the graph's scores tell
             them.
         size_bytes: of the files, by what they hold.
-        latency_ms: median time to score one capture, from its decoded picture on, by what scores it.
+        latency_ms: median time to score one capture on one thread, from its decoded picture on, by what scores it.
     """
 
     dataset: str
@@ -91,7 +93,7 @@ class Comparison:
             ]
             for name in names
         ]
-        header = [self.dataset, *(f"{rate.upper()} %" for rate in RATES), "MB", "ms a capture"]
+        header = [self.dataset, *(f"{rate.upper()} %" for rate in RATES), "MB", "ms on 1 core"]
         return (
             f"{text_table(header, rows)}\n"
             f"verdicts changed: {self.verdicts_changed} of {self.captures}; P(live) differs by "
@@ -165,10 +167,25 @@ def check_errors(comparison: Comparison, precision: str, max_acer_increase: floa
 
 
 def measure_latency(scorers: Mapping[str, Scorer], capture: Capture, repeats: int = 15) -> dict[str, float]:
-    """Median milliseconds to score one capture, from its decoded picture on, measured in turn."""
+    """
+    Median milliseconds to score one capture, from its decoded picture on, measured in turn.
+
+    On one thread each: whatever else runs on the machine slows those that wait for each other, and not all alike.
+    """
+    single = {
+        name: OnnxScorer(scorer.name, scorer.path, scorer.config, scorer.processor, threads=1)
+        if isinstance(scorer, OnnxScorer)
+        else scorer
+        for name, scorer in scorers.items()
+    }
 
     def call(scorer: Scorer):
         return lambda: scorer.score([scorer.prepare(capture.image, capture.face_box)])
 
-    timings = interleaved({name: call(scorer) for name, scorer in scorers.items()}, repeats)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        timings = interleaved({name: call(scorer) for name, scorer in single.items()}, repeats)
+    finally:
+        torch.set_num_threads(threads)
     return {name: 1000 * timing.median for name, timing in timings.items()}

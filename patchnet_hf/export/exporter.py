@@ -48,7 +48,7 @@ def export_graph(
     Raises:
         OSError: the file can't be written.
         RuntimeError: torch can't export the backbone.
-        ValueError: a weight is beyond what half precision holds.
+        ValueError: a weight is beyond what half precision holds, or there are no such operators.
     """
     options = GraphOptions() if options is None else options
     path = Path(path)
@@ -71,6 +71,10 @@ def export_graph(
         )
     metadata = GraphMetadata(model.config, processor, options.input, options.output, __version__, options.precision)
     graph = program.model_proto
+    # The exporter leaves a graph as it is, without a word, where it can't convert it.
+    (opset,) = (entry.version for entry in graph.opset_import if entry.domain == "")
+    if opset != options.opset:
+        raise ValueError(f"its operators can't be written as those of opset {options.opset}, but of {opset}")
     _keep_modules_alone(graph)
     write_graph(graph, metadata, path)
     return metadata

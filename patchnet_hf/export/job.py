@@ -129,9 +129,9 @@ class _Job:
     def _exported(self, path: Path, options: GraphOptions) -> OnnxScorer:
         try:
             export_graph(self.reference.model, self.reference.processor, path, options)
-        except RuntimeError as error:
+        except (RuntimeError, ValueError) as error:
             first = next(iter(str(error).splitlines()), type(error).__name__)
-            raise InputError(f"torch can't export {self.reference.config.backbone}: {first}") from error
+            raise InputError(f"{self.reference.config.backbone} can't be exported: {first}") from error
         return OnnxScorer(path.name, path)
 
     def _quantize(self, graph: OnnxScorer, path: Path) -> None:

@@ -75,7 +75,7 @@ class Export:
             counts = ", ".join(f"{count} {kind}" for kind, count in self.data.drawn_counts().items())
             lines.append(f"calibrated on {len(self.data.drawn)} captures of {self.data.calibrated_on}: {counts}")
             if self.data.left_out:
-                lines.append(f"warning: {self.data.left_out} of them are in {self.data.given}, and left out below")
+                lines.append(f"{self.data.left_out} of them are in {self.data.given}, and left out below")
         if self.comparison is not None:
             lines += ["", self.comparison.text()]
         return "\n".join(lines)

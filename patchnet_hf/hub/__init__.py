@@ -1,1 +1,1 @@
-"""The Hugging Face Hub: cards, and repositories of models and datasets."""
+"""Pushing models and datasets to the Hugging Face Hub."""

@@ -28,7 +28,7 @@ class OnnxScorer(Scorer):
     Args:
         path: the graph.
         config, processor: of a graph whose metadata don't hold them.
-        threads: that it computes with; `None` for one on each core.
+        threads: that it runs on; `None`: one for each core.
 
     Raises:
         InputError: onnxruntime isn't installed, or the graph can't be loaded, has other inputs or outputs, or its

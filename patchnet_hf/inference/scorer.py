@@ -77,7 +77,8 @@ def mean_log_odds(log_odds: np.ndarray) -> np.ndarray:
     >>> mean_log_odds(np.array([[0.0, 0.0], [50.0, 50.0]]))
     array([ 0., 50.])
     """
-    return logsumexp(-np.logaddexp(0.0, -log_odds), axis=-1) - logsumexp(-np.logaddexp(0.0, log_odds), axis=-1)
+    with np.errstate(invalid="ignore"):  # A NaN stays one, and whoever reads the scores says so.
+        return logsumexp(-np.logaddexp(0.0, -log_odds), axis=-1) - logsumexp(-np.logaddexp(0.0, log_odds), axis=-1)
 
 
 def calibration_of(scorer: Scorer) -> PlattCalibration:

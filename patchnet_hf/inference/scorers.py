@@ -10,9 +10,10 @@ import torch
 from safetensors import SafetensorError
 from transformers.utils import cached_file, logging
 
-from ..errors import InputError
+from ..errors import InputError, first_line
 from ..models import PatchNetConfig, PatchNetForImageClassification, PatchNetImageProcessor
 from ..models.modeling_patchnet import live_spoof_logits
+from ..models.weights_patchnet import check_safetensors
 from .onnx_scorer import OnnxScorer
 from .scorer import Scorer, ViewScores, file_sha256, live_log_odds
 
@@ -149,9 +150,10 @@ def load_settings(
     except (OSError, ValueError) as error:
         if not local:
             raise InputError(
-                f"{shown} is neither a folder here nor a model that the Hub gives: {_first_line(error)}"
+                f"{shown} is neither a folder here nor a model that the Hub gives: {first_line(error)} (a private one "
+                "needs a token that is valid: `hf auth login`, or HF_TOKEN)"
             ) from error
-        raise InputError(f"{shown} can't be loaded as a PatchNet model: {_first_line(error)}") from error
+        raise InputError(f"{shown} can't be loaded as a PatchNet model: {first_line(error)}") from error
     return config, processor
 
 
@@ -168,13 +170,14 @@ def load_model(
     local = Path(source).exists()
     try:
         if not local:  # Before it is quiet: a download keeps its progress bar.
+            check_safetensors(source, revision=revision)
             cached_file(source, WEIGHTS_FILE, revision=revision)
         with _quiet_transformers():
             model, loading = PatchNetForImageClassification.from_pretrained(
                 source, local_files_only=local, revision=revision, use_safetensors=True, output_loading_info=True
             )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise InputError(f"{source} can't be loaded as a PatchNet model: {_first_line(error)}") from error
+        raise InputError(f"{source} can't be loaded as a PatchNet model: {first_line(error)}") from error
     for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
         if keys := sorted(map(str, loading[kind])):
             raise InputError(f"the weights in {source} don't fit the model: {kind.replace('_', ' ')} {keys[0]} ...")
@@ -193,7 +196,3 @@ def _quiet_transformers() -> Iterator[None]:
         logging.set_verbosity(verbosity)
         if bars:
             logging.enable_progress_bar()
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)

@@ -119,6 +119,9 @@ class PatchNetConfig(PretrainedConfig):
     def _check(self):
         if self.head not in HEADS:
             raise ValueError(f"head is {self.head!r}; expected one of {', '.join(HEADS)}")
+        if "checkpoint_path" in self.backbone_kwargs:
+            # timm would load it whenever the model is built, were it a pickle on the machine of whoever loads it.
+            raise ValueError("backbone_kwargs holds checkpoint_path; weights come from the model's safetensors alone")
         if len(set(self.patch_types)) != len(self.patch_types):
             raise ValueError(f"patch_types holds a name twice: {self.patch_types}")
         unknown = [name for name in self.live_patch_types if name not in self.patch_types]

@@ -15,6 +15,7 @@ from transformers.utils import ModelOutput
 
 from .configuration_patchnet import PatchNetConfig
 from .losses_patchnet import asymmetric_am_softmax_loss, at_least_float32, view_similarity_loss
+from .weights_patchnet import check_safetensors
 
 
 @dataclass
@@ -155,9 +156,17 @@ class PatchNetPreTrainedModel(PreTrainedModel):
             module.reset_parameters()
 
     @classmethod
-    def from_pretrained(cls, *args, **kwargs):
-        """As [`transformers.PreTrainedModel.from_pretrained`], over any timm backbone; never downloads a backbone."""
-        loaded = super().from_pretrained(*args, **kwargs)
+    def from_pretrained(cls, pretrained_model_name_or_path, *args, **kwargs):
+        """
+        As [`transformers.PreTrainedModel.from_pretrained`], over any timm backbone; never downloads a backbone, and
+        never loads a pickle.
+
+        Raises:
+            ValueError: there are no weights in safetensors, but pickled ones.
+        """
+        check_safetensors(pretrained_model_name_or_path, **kwargs)
+        kwargs["use_safetensors"] = True
+        loaded = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
         # transformers 4.57 leaves buffers that a backbone computes, and no checkpoint holds, on the meta device.
         for module in (loaded[0] if isinstance(loaded, tuple) else loaded).modules():
             lost = [name for name, buffer in module.named_buffers(recurse=False) if buffer.is_meta]

@@ -8,6 +8,7 @@ import torch
 from accelerate.utils import parse_flag_from_env
 from transformers import TrainingArguments
 
+from ..cards.card_metadata import checked_repo
 from ..data.filters import CaptureFilter
 from ..errors import InputError
 from .optimization import as_transformers_knows, check_optimization
@@ -52,6 +53,9 @@ class ModelArguments:
         metadata={
             "help": "Start from the weights of this PatchNet model: a folder, a checkpoint or a model of the Hub."
         },
+    )
+    init_revision: str | None = field(
+        default=None, metadata={"help": "With init_from, of a model of the Hub: branch, tag or commit."}
     )
     strict: bool = field(
         default=True,
@@ -207,7 +211,11 @@ class PatchNetTrainingArguments(TrainingArguments):
         default=True, metadata={"help": "Let ema_decay grow with the steps: short runs forget their first weights."}
     )
     hub_strategy: str = field(
-        default="end", metadata={"help": "end: push_to_hub pushes the finished model. Nothing else is offered."}
+        default="end",
+        metadata={
+            "help": "end: push_to_hub pushes the finished model, as scripts/push_to_hub.py does. Nothing else is "
+            "offered."
+        },
     )
     remove_unused_columns: bool = field(
         default=False, metadata={"help": "Left off: views need columns that the model doesn't take."}
@@ -243,6 +251,10 @@ class PatchNetTrainingArguments(TrainingArguments):
         if self.hub_strategy != "end":
             # The Trainer would push its arguments along as a pickle.
             raise InputError(f"hub_strategy is {str(self.hub_strategy)!r}; only end is offered")
+        if self.push_to_hub and checked_repo(self.hub_model_id) is None:
+            raise InputError("push_to_hub needs to know where: give --hub_model_id OWNER/NAME")
+        if getattr(self, "save_safetensors", True) is False:
+            raise InputError("save_safetensors is false; models are saved as safetensors, never as pickles")
         for name in ("per_device_train_batch_size", "per_device_eval_batch_size"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} is {getattr(self, name)}; expected at least 1")

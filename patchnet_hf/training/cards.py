@@ -3,9 +3,9 @@
 import logging
 from pathlib import Path
 
+from ..cards.card import CARD_FILE, write_card
+from ..cards.model_card import model_card
 from ..errors import InputError
-from ..hub.card import CARD_FILE, write_card
-from ..hub.model_card import model_card
 
 logger = logging.getLogger(__name__)
 
@@ -25,6 +25,20 @@ def leave_card(folder: str | Path) -> str:
     except InputError as error:
         return f"no card: {error}"
     return f"{Path(folder) / CARD_FILE} is no card as it was written here, and stays; remove it for a new one"
+
+
+def card_metadata(
+    language=None, tags=None, model_name=None, finetuned_from=None, tasks=None, dataset_tags=None, dataset=None,
+    dataset_args=None,
+) -> dict:  # fmt: skip
+    """What the Trainer calls entries of a card's metadata as they are called there; see [`ModelCardMixin`]."""
+    return {
+        "language": language,
+        "tags": tags,
+        "base_model": finetuned_from,
+        "datasets": dataset_tags,
+        "model_name": model_name,
+    }
 
 
 class ModelCardMixin:
@@ -61,12 +75,15 @@ class ModelCardMixin:
         if not self.is_world_process_zero():
             return
         repo = getattr(self, "hub_model_id", None) or self.args.hub_model_id
-        metadata = {"language": language, "tags": tags, "base_model": finetuned_from, "datasets": dataset_tags}
+        metadata = card_metadata(
+            language=language,
+            tags=tags,
+            model_name=model_name,
+            finetuned_from=finetuned_from,
+            dataset_tags=dataset_tags,
+        )
         card = model_card(
-            self.args.output_dir,
-            repo=repo if repo and "/" in repo else None,
-            license=license,
-            metadata={**metadata, "model_name": model_name},
+            self.args.output_dir, repo=repo if repo and "/" in repo else None, license=license, metadata=metadata
         )
         if not write_card(card, self.args.output_dir):
             logger.warning("%s is no card as it was written here, and stays", Path(self.args.output_dir) / CARD_FILE)

@@ -13,6 +13,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, SaveStrategy, Trai
 from transformers.utils import logging
 
 from ..errors import InputError
+from ..models.weights_patchnet import PICKLE_NAMES, SAFE_NAMES, refusal
 from ..whole_folder import whole_folder
 from .random_state import random_state, restore_random_state
 from .sampling import planned_steps
@@ -83,14 +84,34 @@ def recover_checkpoints(folder: str | Path) -> None:
             shutil.rmtree(path, ignore_errors=True)
 
 
+def check_no_pickles(checkpoint: str | Path) -> None:
+    """
+    Makes sure that a checkpoint can be taken up without loading a pickle.
+
+    Raises:
+        InputError: its weights or the optimiser's state aren't safetensors.
+    """
+    folder = Path(checkpoint)
+    if not any((folder / name).is_file() for name in SAFE_NAMES):
+        if (pickled := next((name for name in PICKLE_NAMES if (folder / name).is_file()), None)) is not None:
+            raise InputError(refusal(folder, pickled))
+        raise InputError(f"{checkpoint} has no weights ({SAFE_NAMES[0]})")
+    pickled = [path.name for path in sorted(folder.glob("optimizer*")) if path.suffix in (".bin", ".pt", ".pth")]
+    if pickled and not (folder / OPTIMIZER_FILE).is_file():
+        raise InputError(
+            f"{checkpoint} has the optimiser's state in a pickle ({pickled[0]}), which could run any code when it is "
+            f"loaded; --init_from {checkpoint} starts a new run from its weights alone"
+        )
+
+
 class WholeCheckpointsMixin:
     """
     How [`PatchNetTrainer`] writes and reads its checkpoints.
 
     The Trainer's own may be cut off by a kill, and hold pickles. Here a `checkpoint-N` is complete from the moment it
     has that name, older ones go only after that, and everything in it is safetensors or JSON: the model (a folder
-    for `from_pretrained`), optimiser, schedule, gradient scaler and the random states of all processes. DeepSpeed and
-    FSDP keep formats of their own, written by the Trainer.
+    for `from_pretrained`), optimiser, schedule, gradient scaler and the random states of all processes; a checkpoint
+    with pickles isn't taken up. DeepSpeed and FSDP keep formats of their own, written and read by the Trainer.
     """
 
     # `save_total_limit`, while the Trainer trains without.
@@ -100,11 +121,17 @@ class WholeCheckpointsMixin:
     def _sharded(self) -> bool:
         return self.is_deepspeed_enabled or self.is_fsdp_enabled
 
+    def check_checkpoint(self, checkpoint: str | Path) -> None:
+        """[`check_no_pickles`], but for runs whose checkpoints DeepSpeed or FSDP write and read."""
+        if not self._sharded:
+            check_no_pickles(checkpoint)
+
     def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs) -> TrainOutput:
         """As [`transformers.Trainer.train`]; a run that had reached its end before isn't trained a step further."""
         if resume_from_checkpoint is True:
             resume_from_checkpoint = get_last_checkpoint(self.args.output_dir)
         if isinstance(resume_from_checkpoint, str) and not self._sharded:
+            self.check_checkpoint(resume_from_checkpoint)
             state = TrainerState.load_from_json(str(Path(resume_from_checkpoint) / STATE_FILE))
             if state.global_step >= planned_steps(self)[1]:
                 return self._taken_up_at_its_end(Path(resume_from_checkpoint), state)
@@ -138,6 +165,9 @@ class WholeCheckpointsMixin:
             self._note_best_checkpoint(
                 Path(self.args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
             )
+        if Path(self.state.best_model_checkpoint or "").is_dir():
+            # Where it is, a file says that may be somebody else's.
+            self.check_checkpoint(self.state.best_model_checkpoint)
         super()._load_best_model()
 
     def _save_checkpoint(self, model, trial):

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 from datasets import Dataset
 
+from ..cards.card import CARD_FILE, CardFile, card_file
+from ..cards.model_folder import RUN_FILE
 from ..errors import InputError, did_you_mean
 from ..evaluation.calibration_report import DIAGRAM_FILE, RESULT_FILE
-from ..hub.card import CARD_FILE, CardFile, card_file
-from ..hub.model_folder import RUN_FILE
 from ..models import PatchNetConfig
 from . import learning_curve, metrics_file
 from .arguments import PatchNetTrainingArguments, resume_choice
@@ -62,8 +62,6 @@ def check_output_dir(arguments: PatchNetTrainingArguments) -> Path | None:
             f"{folder} holds {later[-1].name}, which isn't of the run that {checkpoint} goes on with; remove it, or "
             "let --overwrite true do so"
         )
-    if arguments.push_to_hub and (folder / ".env").exists():
-        raise InputError(f"push_to_hub would upload {folder / '.env'} with its secrets; choose another --output_dir")
     return checkpoint
 
 

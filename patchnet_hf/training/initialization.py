@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 
-from ..errors import InputError
+from ..errors import InputError, first_line
 from ..models import PatchNetConfig, PatchNetForImageClassification
 
 TYPE_WEIGHTS = "classifier.weight"
@@ -13,7 +13,9 @@ SHOWN = 20
 
 
 @torch.no_grad()
-def initialize_from(network: PatchNetForImageClassification, source: str, strict: bool = True) -> list[str]:
+def initialize_from(
+    network: PatchNetForImageClassification, source: str, strict: bool = True, revision: str | None = None
+) -> list[str]:
     """
     Copies the weights of a PatchNet model into `network` wherever names and shapes agree.
 
@@ -23,6 +25,7 @@ def initialize_from(network: PatchNetForImageClassification, source: str, strict
         network: filled in place.
         source: folder of a model or checkpoint, or a model id of the Hub.
         strict: whether everything has to match.
+        revision: branch, tag or commit, of a model of the Hub.
 
     Returns:
         What didn't match, a line each: weights that `network` keeps as they were, and weights of `source` left over.
@@ -30,7 +33,7 @@ def initialize_from(network: PatchNetForImageClassification, source: str, strict
     Raises:
         InputError: `source` can't be loaded; nothing at all matches; or `strict`, and something doesn't match.
     """
-    held, types = read_weights(source)
+    held, types = read_weights(source, revision)
     wanted = network.state_dict()
     fitting, notes = {}, []
     for name, tensor in wanted.items():
@@ -53,9 +56,9 @@ def initialize_from(network: PatchNetForImageClassification, source: str, strict
     return notes
 
 
-def read_weights(source: str) -> tuple[dict[str, torch.Tensor], list[str]]:
+def read_weights(source: str, revision: str | None = None) -> tuple[dict[str, torch.Tensor], list[str]]:
     """
-    The weights and the patch types of a PatchNet model, from a folder or the Hub.
+    The weights and the patch types of a PatchNet model, from a folder or a revision of the Hub.
 
     Raises:
         InputError: there is no such model, it is of another type, or its weights are broken.
@@ -63,15 +66,16 @@ def read_weights(source: str) -> tuple[dict[str, torch.Tensor], list[str]]:
     if Path(source).exists() and not (Path(source) / "config.json").is_file():
         raise InputError(f"init_from {source} holds no model (no config.json)")
     try:
-        settings, _ = PatchNetConfig.get_config_dict(source)
+        settings, _ = PatchNetConfig.get_config_dict(source, revision=revision)
         if settings.get("model_type") != PatchNetConfig.model_type:
             raise InputError(f"init_from {source} is a model of type {settings.get('model_type')!r}, not PatchNet")
-        model, loading = PatchNetForImageClassification.from_pretrained(source, output_loading_info=True)
+        model, loading = PatchNetForImageClassification.from_pretrained(
+            source, revision=revision, output_loading_info=True
+        )
     except InputError:
         raise
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise InputError(f"init_from {source} can't be loaded: {reason}") from error
+        raise InputError(f"init_from {source} can't be loaded: {first_line(error)}") from error
     lost = {str(key[0] if isinstance(key, tuple) else key) for key in loading["mismatched_keys"]}
     lost |= set(loading["missing_keys"])
     # What wasn't in the file has been filled at random and is no weight of that model.

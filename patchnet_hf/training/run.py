@@ -29,6 +29,7 @@ from .checks import (
     remove_leftovers,
     without_evaluation,
 )
+from .hub import push_hint
 from .initialization import initialize_from, shortened
 from .interruption import InterruptionCallback, TrainingInterrupted
 from .learning_curve import LearningCurveCallback
@@ -89,7 +90,7 @@ def train_and_evaluate(
         if checkpoint is not None:
             check_resumable(checkpoint, network.config, arguments)
         elif model.init_from:
-            unmatched = initialize_from(network, model.init_from, model.strict)
+            unmatched = initialize_from(network, model.init_from, model.strict, model.init_revision)
         if not sets:
             arguments = without_evaluation(arguments)
         # Before the Trainer writes anything, in the process that will report.
@@ -104,6 +105,8 @@ def train_and_evaluate(
             balance=balance,
         )
         planned_steps(trainer)
+        if checkpoint is not None:
+            trainer.check_checkpoint(checkpoint)
     check_same_checkpoint(checkpoint)
     for callback in (ProgressCallback, PrinterCallback):
         trainer.remove_callback(callback)
@@ -136,10 +139,30 @@ def train_and_evaluate(
             print("\n" + metrics_table(metrics, rows) + "\n")
         print(f"model and metrics.json are in {arguments.output_dir}")
         print(leave_card(arguments.output_dir))
+    if arguments.push_to_hub:
+        push_finished_run(trainer)
+    if trainer.is_world_process_zero():
         folder = shlex.quote(arguments.output_dir)
         print(f"next: python scripts/evaluate.py --model {folder} --dataset DIR:SPLIT --output DIR, for a report")
         print(f"      python scripts/predict.py --model {folder} IMAGE...")
     return metrics
+
+
+def push_finished_run(trainer: PatchNetTrainer) -> None:
+    """
+    Pushes the model of a finished run, from its first process; all have to call it.
+
+    Raises:
+        InputError: it can't be pushed; on all of them.
+    """
+    failure = None
+    try:
+        pushed = trainer.push_to_hub()
+        if pushed is not None:
+            print(f"pushed to {pushed.repo_url}, commit {pushed.oid[:12]}")
+    except InputError as error:
+        failure = push_hint(error, shlex.quote(trainer.args.output_dir), trainer.args.hub_model_id)
+    raise_everywhere(failure)
 
 
 def check_same_checkpoint(checkpoint: Path | None) -> None:
@@ -231,7 +254,8 @@ def save_final_model(trainer: PatchNetTrainer) -> None:
         InputError: they can't be written.
     """
     try:
-        trainer.save_model()
+        # Not pushed yet: that comes once its metrics and its card are there.
+        trainer.save_model(_internal_call=True)
     except (OSError, SafetensorError) as error:
         raise InputError(
             f"the model can't be written to {trainer.args.output_dir}: {error}; its checkpoints are whole: make room, "

@@ -15,13 +15,13 @@ from transformers import PreTrainedModel
 from transformers.trainer_callback import TrainerState
 
 from .. import __version__
+from ..cards.model_folder import RUN_FILE, read_json
+from ..cards.names import dataset_name, without_paths
 from ..data.balancing import BalancedSampling
 from ..data.filters import CaptureFilter
 from ..data.loading import TRAIN_SPLIT
 from ..data.summary import FileDigests, count_captures, file_digests, subjects_of
 from ..errors import InputError
-from ..hub.model_folder import RUN_FILE, read_json
-from ..hub.names import dataset_name, without_paths
 from ..models import PatchNetConfig, PatchNetImageProcessor
 from .arguments import DataArguments, ModelArguments, PatchNetTrainingArguments
 from .checkpoints import STATE_FILE

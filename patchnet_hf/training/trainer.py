@@ -20,6 +20,7 @@ from .arguments import PatchNetTrainingArguments
 from .cards import ModelCardMixin
 from .checkpoints import WholeCheckpointsMixin
 from .history import POOLED, best_so_far, log_of_best
+from .hub import PushMixin
 from .interruption import in_own_process_group
 from .optimization import OptimizationMixin
 from .sampling import fill_batches
@@ -68,7 +69,9 @@ class _EpochOfViews(TrainerCallback):
             part.set_epoch(int(state.epoch or 0))
 
 
-class PatchNetTrainer(OptimizationMixin, WeightAveragingMixin, WholeCheckpointsMixin, ModelCardMixin, Trainer):
+class PatchNetTrainer(
+    OptimizationMixin, WeightAveragingMixin, WholeCheckpointsMixin, ModelCardMixin, PushMixin, Trainer
+):
     """
     Trains and evaluates [`PatchNetForImageClassification`] on Arrow datasets of the data contract.
 

@@ -19,11 +19,6 @@ convert = pytest.importorskip("optimum.exporters.onnx.convert", reason=REASON, e
 optimum_onnxruntime = pytest.importorskip("optimum.onnxruntime")
 onnx, onnxruntime = pytest.importorskip("onnx"), pytest.importorskip("onnxruntime")
 
-AUTO_CLASSES = {
-    PatchNetConfig: "AutoConfig",
-    PatchNetForImageClassification: "AutoModelForImageClassification",
-    PatchNetImageProcessor: "AutoImageProcessor",
-}
 MODELS = {"resnet18": (32, {"scale": 0.5, "bias": -0.3}), "fastvit_t8": (64, None)}
 
 
@@ -96,7 +91,10 @@ def exported(request, tmp_path_factory, folders, installed):
 def test_a_folder_is_exported_with_no_further_option(exported):
     folder, out = exported
     side = MODELS[folder.name][0]
-    assert sorted(path.name for path in out.iterdir()) == ["config.json", "model.onnx", "preprocessor_config.json"]
+    # With the code of what is configured: where the package isn't installed, the image processor is loaded by it.
+    code = ["configuration_patchnet.py", "image_processing_patchnet.py"]
+    expected = sorted(["config.json", "model.onnx", "preprocessor_config.json", *code])
+    assert sorted(path.name for path in out.iterdir()) == expected
     expected = [("pixel_values", ["batch_size", "num_patches", 3, side, side])], [("logits", ["batch_size", 2])]
     assert interface(out) == expected
     assert_same(out, folder, views=(1, 9))
@@ -138,17 +136,14 @@ def test_pipelines_and_scorers_run_what_is_exported(exported):
 
 
 @pytest.mark.slow
-def test_a_model_of_the_hub_is_exported_without_the_package_by_its_own_code(installed, folders, tmp_path, monkeypatch):
+def test_a_model_of_the_hub_is_exported_without_the_package_by_its_own_code(installed, folders, tmp_path):
     bare, source = installed("bare"), folders["fastvit_t8"]
     assert bare.run("-c", "import patchnet_hf").returncode == 1
     commit = "1" * 40
     cached = tmp_path / "models--someone--patchnet"
     (cached / "refs").mkdir(parents=True)
     (cached / "refs" / "main").write_text(commit)
-    for kind, auto_class in AUTO_CLASSES.items():
-        monkeypatch.setattr(kind, "_auto_class", auto_class)
-        if kind is not PatchNetConfig:
-            kind.from_pretrained(source).save_pretrained(cached / "snapshots" / commit)
+    shutil.copytree(source, cached / "snapshots" / commit)
     here = {"HUGGINGFACE_HUB_CACHE": str(tmp_path), "HF_MODULES_CACHE": str(tmp_path / "modules")}
     options = ["--task", "image-classification", "--trust-remote-code"]
     export = ["export", "onnx", "--model", "someone/patchnet"]

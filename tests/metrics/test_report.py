@@ -5,6 +5,7 @@ import math
 import subprocess
 import sys
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -153,10 +154,13 @@ def test_unusable_input_is_refused(arguments, message):
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak of memory is read from /proc")
 def test_ten_million_scores_take_less_than_ten_seconds_and_two_gigabytes(tmp_path):
-    # In a process of its own, whose peak of memory is that of this alone. Processor time, which other load leaves.
+    # In a process of its own, and by VmHWM: what getrusage calls the peak is at least that of the process which
+    # started this one. Processor time, which other load leaves.
     code = (
-        "import resource, time, numpy as np\n"
+        "import re, time, numpy as np\n"
+        "from pathlib import Path\n"
         "from patchnet_hf.metrics import presentation_attack_metrics\n"
         "generator = np.random.default_rng(0)\n"
         "labels = generator.integers(0, 2, 10_000_000, dtype=np.int8)\n"
@@ -165,7 +169,8 @@ def test_ten_million_scores_take_less_than_ten_seconds_and_two_gigabytes(tmp_pat
         "types = np.array(['cut', 'mask', 'print', 'replay', 'wrap'])[generator.integers(0, 5, 10_000_000)]\n"
         "started = time.process_time()\n"
         "images = presentation_attack_metrics(scores, labels, types)['images']\n"
-        "print(images, time.process_time() - started, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)\n"
+        "seconds = time.process_time() - started\n"
+        "print(images, seconds, re.search(r'VmHWM:\\s+(\\d+) kB', Path('/proc/self/status').read_text())[1])\n"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -170,6 +170,7 @@ def test_arguments_that_a_backbone_refuses_are_named():
         ({"decision_threshold": 1.0}, "decision_threshold"),
         ({"calibration": {"slope": 1.0}}, "scale and bias"),
         ({"patch_types": ["a", "a", "live"]}, "twice"),
+        ({"backbone_kwargs": {"checkpoint_path": "weights.pth"}}, "checkpoint_path"),
     ],
 )
 def test_a_configuration_that_makes_no_sense_is_refused(options, message):

@@ -12,11 +12,11 @@ import datasets
 import pytest
 import torch
 
+from patchnet_hf.cards.card import marked
+from patchnet_hf.cards.model_folder import RUN_FILE
 from patchnet_hf.data.filters import CaptureFilter
 from patchnet_hf.data.summary import FileDigests, file_digests
 from patchnet_hf.evaluation.scoring import score_dataset
-from patchnet_hf.hub.card import marked
-from patchnet_hf.hub.model_folder import RUN_FILE
 from patchnet_hf.inference.scorers import load_scorer
 from patchnet_hf.training.arguments import DataArguments, ModelArguments, PatchNetTrainingArguments
 from patchnet_hf.training.checks import remove_leftovers

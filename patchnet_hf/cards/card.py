@@ -11,6 +11,7 @@ from ..whole_file import whole_file
 
 CARD_FILE = "README.md"
 _MARK = re.compile(r"\n*<!-- Card written by patchnet_hf, sha256 ([0-9a-f]{64})\. .*? -->\s*$")
+_HEADER = re.compile(r"---\n.*?\n---\n", flags=re.DOTALL)
 _MARK_TEXT = (
     "<!-- Card written by patchnet_hf, sha256 {digest}. While nothing above is changed, patchnet_hf keeps it up to "
     "date; once it is, the card is yours and is left alone. -->\n"
@@ -56,6 +57,34 @@ def is_ours(text: str) -> bool:
     text = text.replace("\r\n", "\n")
     mark = _MARK.search(text)
     return mark is not None and mark[1] == _digest(text[: mark.start()])
+
+
+def body_marked(text: str) -> str:
+    """
+    A card whose mark is of what stands below its metadata alone.
+
+    For a dataset: `datasets` writes columns and sizes into the metadata of the card when it pushes.
+    """
+    header, body = _parted(text)
+    return header + marked(_MARK.sub("", body))
+
+
+def is_our_body(text: str) -> bool:
+    """
+    Whether what stands below the metadata of a card of [`body_marked`] is as it was written.
+
+    >>> card = body_marked(marked("---\\ntags: [a]\\n---\\n\\n# A dataset"))
+    >>> is_our_body(card.replace("[a]", "[a, b]")), is_our_body(card.replace("A dataset", "Mine"))
+    (True, False)
+    """
+    return is_ours(_parted(text.replace("\r\n", "\n"))[1])
+
+
+def _parted(text: str) -> tuple[str, str]:
+    """The metadata of a card, with the lines around them, and what stands below."""
+    header = _HEADER.match(text)
+    end = header.end() if header else 0
+    return text[:end], text[end:]
 
 
 def card_file(folder: str | Path) -> CardFile:

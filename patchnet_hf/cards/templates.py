@@ -11,8 +11,8 @@ from .markdown import escaped
 def render(template: str, context: dict) -> str:
     """A template of this package filled in; the texts of users in `context` have to be escaped by it or before."""
     found = Environment(
-        loader=PackageLoader("patchnet_hf.hub", "."), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
-        keep_trailing_newline=False, autoescape=False,
+        loader=PackageLoader("patchnet_hf.cards", "."), undefined=StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True, keep_trailing_newline=False, autoescape=False,
     )  # fmt: skip
     found.filters |= {"md": escaped, "counted": counted_names, "listed": listed_names}
     # What a condition leaves out leaves its empty lines.

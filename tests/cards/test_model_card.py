@@ -19,6 +19,9 @@ from PIL import Image
 from scipy.stats import binomtest
 
 from patchnet_hf import PatchNetConfig, PatchNetForImageClassification, PatchNetImageProcessor
+from patchnet_hf.cards import evaluation_folder, model_folder
+from patchnet_hf.cards.card import write_card
+from patchnet_hf.cards.model_card import card_is_current, model_card
 from patchnet_hf.errors import InputError
 from patchnet_hf.evaluation.calibration import calibrate_model, stale_card_line
 from patchnet_hf.evaluation.calibration_report import DIAGRAM_FILE, RESULT_FILE
@@ -29,9 +32,6 @@ from patchnet_hf.evaluation.output import write_evaluation
 from patchnet_hf.evaluation.scores_file import SCORES_FILE as WRITTEN_SCORES_FILE
 from patchnet_hf.evaluation.sets import load_evaluation_data
 from patchnet_hf.evaluation.settings import EvaluationSettings
-from patchnet_hf.hub import evaluation_folder, model_folder
-from patchnet_hf.hub.card import write_card
-from patchnet_hf.hub.model_card import card_is_current, model_card
 from patchnet_hf.inference.scorers import load_scorer
 from patchnet_hf.training import learning_curve, report
 from patchnet_hf.training.arguments import DataArguments, ModelArguments, PatchNetTrainingArguments

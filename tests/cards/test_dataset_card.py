@@ -11,11 +11,11 @@ import pytest
 from huggingface_hub import DatasetCard
 from PIL import Image
 
+from patchnet_hf.cards.dataset_card import dataset_card
 from patchnet_hf.data.conversion import convert_csv
 from patchnet_hf.data.schema import capture_features
 from patchnet_hf.data.simulation import write_demo_dataset
 from patchnet_hf.errors import InputError
-from patchnet_hf.hub.dataset_card import dataset_card
 
 TYPES = ["phone/live", "phone/print"]
 

@@ -1,0 +1,71 @@
+"""The Python consumer of docs/deploy.md, where none of what trained the model can be imported."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+pytest.importorskip("onnxruntime")
+
+# Scores files of a JSON list of [path, face box] with what the documentation's file defines.
+RUN = """
+import json, sys
+
+FORBIDDEN = {"patchnet_hf", "torch", "torchvision", "transformers", "timm", "datasets", "PIL", "onnx"}
+
+class Forbidden:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in FORBIDDEN:
+            raise ModuleNotFoundError(f"{name} isn't for consumers")
+
+sys.meta_path.insert(0, Forbidden())
+import score_face
+
+scorer = score_face.FaceScorer("model.onnx")
+for path, box in json.loads(sys.argv[1]):
+    print(json.dumps(scorer(score_face.read_rgb(path), box)))
+"""
+
+
+@pytest.fixture(scope="module")
+def run(shipped, code_blocks):
+    """Python in the folder of graph and pictures, with the documentation's file and no way to this package."""
+    folder = shipped[0]
+    (code,) = code_blocks("python")
+    assert len(code.splitlines()) <= 40
+    (folder / "score_face.py").write_text(code)
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+
+    def run(*arguments):
+        return subprocess.run(
+            [sys.executable, *arguments], cwd=folder, env=environment, capture_output=True, text=True
+        )
+
+    return run
+
+
+def test_every_picture_scores_as_by_processor_and_model(shipped, run, Score, box):
+    _, pictures, expected = shipped
+    asked = [(name, None) for name in pictures] + [("live.jpg", box)]
+    done = run("-c", RUN, json.dumps(asked))
+    assert done.returncode == 0, done.stderr
+    for name, line in zip([*pictures, "in a photograph"], done.stdout.splitlines(), strict=True):
+        said = json.loads(line)
+        Score(said["verdict"], said["live_probability"], said["patches"]).assert_close(expected[name])
+
+
+def test_it_runs_as_its_first_line_says(shipped, run, box):
+    done = run("score_face.py", "model.onnx", "live.jpg", *map(str, box))
+    assert done.returncode == 0, done.stderr
+    said, expected = json.loads(done.stdout), shipped[2]["in a photograph"]
+    assert said["verdict"] == expected.verdict
+    assert said["live_probability"] == pytest.approx(expected.probability, abs=1e-4)
+
+
+def test_what_is_no_picture_is_one_line(run):
+    done = run("score_face.py", "model.onnx", "score_face.py")
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == "score_face.py is no picture that OpenCV can read"
+    assert "Traceback" not in done.stderr
