@@ -15,8 +15,8 @@ differ and are noisy: ratios carry over to other machines better than times.
 
 INFER = """\
 Measures how long a model takes to answer: in PyTorch, compiled, as a graph of ONNX Runtime in float32 and int8, and
-by pipeline(...). Each way's answers are compared with PyTorch's before it is timed; one that can't run here, or answers
-otherwise, is listed with the reason.
+by pipeline(...). Each way's answers are compared with PyTorch's before it is timed; one that can't run here, or
+answers otherwise, is listed with the reason.
 """
 
 INFER_EXAMPLES = """\

@@ -2,7 +2,7 @@
 
 from dataclasses import asdict, dataclass
 
-from ..hub.markdown import table as markdown_table
+from ..cards.markdown import table as markdown_table
 from ..text_table import text_table
 from .inference_settings import BASELINE, VARIANTS, InferenceSettings
 from .machine import Machine
