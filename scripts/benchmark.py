@@ -71,6 +71,7 @@ def _add_infer(commands) -> None:
         "--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS), metavar="NAME",
         help=f"of {', '.join(VARIANTS)} (default: all); eager is always measured",
     )  # fmt: skip
+    measured.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="what computes (default: cpu)")
     measured.add_argument("--threads", type=int, metavar="N", help="to compute with (default: one for each core)")
     measured.add_argument("--repeats", type=int, default=30, metavar="N", help="timed calls of each (default: 30)")
     _add_output(infer)
@@ -108,9 +109,12 @@ def _infer(arguments) -> int:
         variants=tuple(arguments.variants),
         threads=arguments.threads,
         repeats=arguments.repeats,
+        device=arguments.device,
     )
     _check_json(arguments.json)
     if arguments.backbone is not None:
+        if arguments.revision is not None:
+            raise InputError("--revision is for --model; a backbone has none")
         size = PATCH_SIZE if arguments.patch_size is None else arguments.patch_size
         subject = Subject.random(arguments.backbone, arguments.backbone_kwargs, size)
     else:
@@ -119,7 +123,9 @@ def _infer(arguments) -> int:
         subject = Subject.load(arguments.model, arguments.revision)
         if arguments.patch_size is not None:
             subject = subject.resized(arguments.patch_size)
-    _report(measure_inference(subject, settings, progress=_progress), arguments)
+    _report(measure_inference(subject, settings, _progress), arguments)
+    if arguments.model is not None and not arguments.markdown:
+        print(f"next: python scripts/export_onnx.py --model {shlex.quote(arguments.model)} --output DIR")
     return 0
 
 

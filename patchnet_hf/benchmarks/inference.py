@@ -2,165 +2,123 @@
 
 import logging
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+import torch
 
-from ..errors import InputError
+from ..errors import InputError, first_line
+from ..inference.scorers import chosen_device
+from .agreement import mismatch
 from .inference_result import Comparison, InferenceBenchmark, Row
 from .inference_settings import BASELINE, InferenceSettings
 from .machine import Machine, torch_threads
 from .pictures import noise_pictures
 from .subject import Subject
 from .timing import interleaved
-from .variants import EXACT, MAKERS, Batch, Unavailable, Variant, Workshop
+from .variants import Batch, Unavailable, Variant, VariantMaker, log_odds_of
 
-# Pictures that every variant's answers are checked on, and that int8 is calibrated on.
-CHECKED, CALIBRATED = 8, 16
-# Answers of reduced precision may be off by more than they differ by between pictures; they still rise and fall
-# with the right ones. Answers that all lie this close together say nothing about that.
-LEAST_CORRELATION, CONSTANT = 0.9, 1e-3
+# Pictures that every variant's answers are checked on.
+CHECKED = 8
 PROCESSOR = "image processor"
 
 Progress = Callable[[str], None]
 
 
 def measure_inference(
-    subject: Subject,
-    settings: InferenceSettings | None = None,
-    makers: Mapping[str, Callable[[Workshop], Variant]] = MAKERS,
-    progress: Progress = lambda doing: None,
+    subject: Subject, settings: InferenceSettings | None = None, progress: Progress = lambda doing: None
 ) -> InferenceBenchmark:
     """
     Measures how fast a model answers, by each way to run it.
 
-    A way is timed only once its answers have been found to be those of PyTorch in float32; what can't run here, or
-    answers otherwise, is reported with the reason.
+    A way is timed only once its answers have been found to be those of PyTorch in float32 on the processor; what can't
+    run here, or answers otherwise, is reported with the reason.
 
     Args:
         subject: the model.
         settings: what is compared.
-        makers: make the variants, by name.
         progress: is told what is done next.
 
     Raises:
-        InputError: the image processor makes no such number of patches, or the model can't take them.
+        InputError: there is no such device, the image processor makes no such number of patches, or the model can't
+            take them.
     """
     settings = settings or InferenceSettings()
+    chosen_device(settings.device)
     grids = [math.isqrt(count) for count in settings.patches or (subject.patches,)]
     if subject.processor.mode != "patches" and grids != [1]:
         raise InputError("patches can't be chosen: the model's image processor resizes a face to a single one")
     threads = settings.used_threads
-    machine = Machine.here(threads)
+    machine = Machine.here(threads, settings.device)
     comparisons = []
     with torch_threads(threads), TemporaryDirectory() as folder:
         for grid in grids:
-            gridded = subject.gridded(grid)
             work = Path(folder) / str(grid)
             work.mkdir(exist_ok=True)
-            workshop = Workshop(gridded, threads, work, noise_pictures(CALIBRATED, seed=1))
-            for captures in settings.captures:
-                bench = _Bench(workshop, captures, settings, makers, progress)
-                comparisons.append(bench.comparison())
+            maker = VariantMaker(subject.gridded(grid), threads, work, settings.device)
+            comparisons += [_compare(maker, captures, settings, progress) for captures in settings.captures]
     return InferenceBenchmark(subject, settings, machine, tuple(comparisons))
 
 
-class _Bench:
-    """All variants on batches of one shape."""
-
-    def __init__(
-        self,
-        workshop: Workshop,
-        captures: int,
-        settings: InferenceSettings,
-        makers: Mapping[str, Callable[[Workshop], Variant]],
-        progress: Progress,
-    ):
-        self.workshop = workshop
-        self.settings = settings
-        self.makers = makers
-        self.progress = progress
-        pictures = noise_pictures(captures * math.ceil(CHECKED / captures))
-        self.batches = [
-            Batch.of(pictures[start : start + captures], workshop.subject)
-            for start in range(0, len(pictures), captures)
-        ]
-
-    def comparison(self) -> Comparison:
-        found, variants = {}, {}
-        batch, processor = self.batches[0], self.workshop.subject.processor
-        expected = self._expected()
-        for name in self.settings.compared:
-            self.progress(f"checking {name}")
-            try:
-                variant = self.makers[name](self.workshop)
-                with _quiet_compiler():
-                    given = answers(variant, self.batches)
-            except Unavailable as error:
-                found[name] = Row(name, reason=str(error))
-                continue
-            difference = float(np.abs(given - expected).max())
-            reason = mismatch(expected, given, variant.tolerance, self.workshop.subject.model.config.scale)
-            found[name] = Row(name, difference=difference, reason=reason)
-            if reason is None:
-                variants[name] = variant
-        calls = {name: lambda variant=variant: variant.run(batch) for name, variant in variants.items()}
-        calls[PROCESSOR] = lambda: processor(batch.pictures, return_tensors="pt")
-        self.progress(f"timing {len(calls)} calls, {self.settings.repeats} times in turn")
-        timings = interleaved(calls, self.settings.repeats, self.settings.warm_up)
-        rows = [Row(row.variant, timings.get(name), row.difference, row.reason) for name, row in found.items()]
-        views = batch.pixel_values.shape[1]
-        return Comparison(len(batch.pictures), views, tuple(rows), timings[PROCESSOR])
-
-    def _expected(self) -> np.ndarray:
+def _compare(maker: VariantMaker, captures: int, settings: InferenceSettings, progress: Progress) -> Comparison:
+    """All variants on batches of so many captures."""
+    pictures = noise_pictures(captures * math.ceil(CHECKED / captures))
+    starts = range(0, len(pictures), captures)
+    batches = [Batch.of(pictures[start : start + captures], maker.subject, maker.device) for start in starts]
+    expected = _expected(maker.subject, batches)
+    rows, variants = [], {}
+    for name in settings.compared:
+        progress(f"checking {name}")
         try:
-            return answers(MAKERS[BASELINE](self.workshop), self.batches)
-        except (AssertionError, RuntimeError, ValueError) as error:
-            size = self.workshop.subject.processor.patch_size
-            backbone = self.workshop.subject.model.config.backbone
-            raise InputError(f"{backbone} can't take patches of {size} x {size}: {error}") from error
+            with _quiet_compiler():
+                variant = getattr(maker, name)()
+                given = _answers(variant, batches)
+        except Unavailable as error:
+            rows.append(Row(name, reason=str(error)))
+            continue
+        difference = float(np.abs(given - expected).max())
+        reason = mismatch(expected, given, variant.tolerance, maker.subject.scale)
+        rows.append(Row(name, difference=difference if math.isfinite(difference) else None, reason=reason))
+        if reason is None:
+            variants[name] = variant
+    if BASELINE not in variants:
+        raise InputError(f"PyTorch in float32 can't be measured on this device: {rows[0].reason}")
+    processor, batch = maker.subject.processor, batches[0]
+    calls = {name: lambda variant=variant: variant.run(batch) for name, variant in variants.items()}
+    calls[PROCESSOR] = lambda: processor(batch.pictures, return_tensors="pt")
+    progress(f"timing {len(calls)} calls, {settings.repeats} times in turn")
+    timings = interleaved(calls, settings.repeats, settings.warm_up)
+    timed = [replace(row, timing=timings.get(row.variant)) for row in rows]
+    return Comparison(captures, batch.pixel_values.shape[1], tuple(timed), timings[PROCESSOR])
 
 
-def answers(variant: Variant, batches: Sequence[Batch]) -> np.ndarray:
-    """Live log-odds `(N,)` of all captures of some batches, in float64.
+@torch.inference_mode()
+def _expected(subject: Subject, batches: Sequence[Batch]) -> np.ndarray:
+    """Live log-odds `(N,)` of all captures, by PyTorch in float32 on the processor."""
+    try:
+        logits = [subject.model(batch.pixel_values.cpu()).logits for batch in batches]
+    except (AssertionError, RuntimeError, ValueError) as error:
+        size = subject.processor.patch_size
+        raise InputError(
+            f"{subject.model.config.backbone} can't take patches of {size} x {size}: {first_line(error)}"
+        ) from error
+    return log_odds_of(torch.cat(logits))
+
+
+def _answers(variant: Variant, batches: Sequence[Batch]) -> np.ndarray:
+    """Live log-odds `(N,)` of all captures, in float64.
 
     Raises:
         Unavailable: the variant can't run here.
     """
-    return np.concatenate([variant.log_odds(variant.run(batch)) for batch in batches])
-
-
-def mismatch(expected: np.ndarray, given: np.ndarray, tolerance: float, scale: float) -> str | None:
-    """
-    Why answers are not those of PyTorch in float32, or `None` where they are.
-
-    Args:
-        expected, given: live log-odds `(N,)` of the same captures.
-        tolerance: by which they may differ, as a share of `scale`.
-        scale: of the head.
-
-    >>> mismatch(np.array([1.0, -1.0]), np.array([1.01, -1.0]), tolerance=5e-4, scale=30.0)
-    >>> mismatch(np.array([1.0, -1.0]), np.array([-1.0, 1.0]), tolerance=5e-4, scale=30.0)
-    "its answers are wrong: log-odds differ from PyTorch's by up to 2, where 0.015 is allowed"
-    """
-    difference = np.abs(given - expected).max()
-    allowed = tolerance * scale
-    if not difference <= allowed:
-        return (
-            f"its answers are wrong: log-odds differ from PyTorch's by up to {difference:.2g}, where {allowed:.2g} is "
-            "allowed"
-        )
-    if tolerance > EXACT and np.ptp(expected) > CONSTANT:
-        correlation = np.corrcoef(expected, given)[0, 1] if np.ptp(given) > 0 else 0.0
-        if correlation < LEAST_CORRELATION:
-            return (
-                f"its answers are wrong: their correlation with PyTorch's is {correlation:.2f}, where "
-                f"{LEAST_CORRELATION} is expected"
-            )
-    return None
+    try:
+        return np.concatenate([variant.log_odds(variant.run(batch)) for batch in batches])
+    except torch.OutOfMemoryError as error:
+        raise Unavailable(f"the GPU's memory is too small for a batch: {first_line(error)}") from error
 
 
 @contextmanager

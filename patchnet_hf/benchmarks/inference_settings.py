@@ -16,6 +16,7 @@ VARIANTS = {
     "pipeline": "pipeline(...), float32",
 }
 BASELINE = "eager"
+DEVICES = ("cpu", "cuda")
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class InferenceSettings:
         threads: that PyTorch and ONNX Runtime compute with. `None`: one for each core that may be used.
         repeats: timed calls of each.
         warm_up: calls of each before.
+        device: `"cpu"` or `"cuda"`, what computes.
 
     Raises:
         InputError: an option has no such value.
@@ -39,6 +41,7 @@ class InferenceSettings:
     threads: int | None = None
     repeats: int = 30
     warm_up: int = 3
+    device: str = "cpu"
 
     def __post_init__(self):
         for name in self.variants:
@@ -54,6 +57,8 @@ class InferenceSettings:
             value = getattr(self, name)
             if value is not None and value < least:
                 raise InputError(f"{name} is {value}; expected at least {least}")
+        if self.device not in DEVICES:
+            raise InputError(f"device is {self.device}; expected {' or '.join(DEVICES)}")
 
     @property
     def compared(self) -> list[str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-PACKAGES = ("torch", "transformers", "timm", "onnxruntime")
+PACKAGES = ("torch", "transformers", "timm", "onnxruntime", "onnxruntime-gpu")
 CPU_INFO = Path("/proc/cpuinfo")
 
 
@@ -22,6 +22,7 @@ class Machine:
         cores: how many this process may use.
         threads: how many PyTorch and ONNX Runtime compute with.
         versions: of Python and of the packages that compute, those that are installed.
+        gpu: its name, where one computes.
         load: average number of processes that wanted to run in the minute before; `None` where the system doesn't
             tell.
     """
@@ -30,11 +31,12 @@ class Machine:
     cores: int
     threads: int
     versions: dict[str, str]
+    gpu: str | None = None
     load: float | None = None
 
     @classmethod
-    def here(cls, threads: int) -> "Machine":
-        """This machine, where so many threads are used."""
+    def here(cls, threads: int, device: str = "cpu") -> "Machine":
+        """This machine, where so many threads and such a device are used."""
         versions = {"Python": platform.python_version()}
         for name in PACKAGES:
             try:
@@ -42,7 +44,8 @@ class Machine:
             except importlib.metadata.PackageNotFoundError:
                 continue
         load = round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
-        return cls(_processor(), usable_cores(), threads, versions, load)
+        gpu = torch.cuda.get_device_name() if device == "cuda" else None
+        return cls(_processor(), usable_cores(), threads, versions, gpu, load)
 
     def as_json(self) -> dict:
         return asdict(self)
@@ -51,9 +54,9 @@ class Machine:
         """One line."""
         versions = ", ".join(f"{name} {version}" for name, version in self.versions.items())
         load = "" if self.load is None else f", load {self.load:.1f} before"
-        return (
-            f"{self.processor}, {_counted(self.cores, 'core')}, {_counted(self.threads, 'thread')}{load}; {versions}"
-        )
+        gpu = "" if self.gpu is None else f"{self.gpu}, with "
+        counted = f"{_counted(self.cores, 'core')}, {_counted(self.threads, 'thread')}"
+        return f"{gpu}{self.processor}, {counted}{load}; {versions}"
 
 
 def usable_cores() -> int:

@@ -54,6 +54,12 @@ class Subject:
         return self._with(grid=grid)
 
     @property
+    def scale(self) -> float:
+        """By which the log-odds grow with the cosines, calibration included."""
+        calibration = self.model.config.calibration
+        return self.model.config.scale * (1.0 if calibration is None else calibration["scale"])
+
+    @property
     def patches(self) -> int:
         """How many a capture has."""
         return self.processor.grid**2 if self.processor.mode == "patches" else 1

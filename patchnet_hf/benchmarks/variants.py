@@ -1,30 +1,36 @@
 """Ways to run a model on a batch, all with the same answers."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from subprocess import SubprocessError
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torch._dynamo.exc import TorchDynamoException
 from transformers import pipeline
 from transformers.utils import logging as transformers_logging
 
-from ..errors import InputError
+from ..errors import InputError, first_line
 from ..export.exporter import export_graph
 from ..export.options import GraphOptions
 from ..export.quantization import quantize_graph
 from ..export.reference import check_packages
 from ..inference.onnx_scorer import OnnxScorer
+from .pictures import noise_pictures
 from .subject import Subject
 
-# By which live log-odds may differ from those of PyTorch in float32, as a share of the scale of the head: the
-# cosines, on which everything rests, differ by half as much. Rounding alone comes to 1e-7 of the scale in float32,
-# to 0.002 in bfloat16, and in int8 to 0.002 to 0.03, by the backbone.
-EXACT, BFLOAT16, INT8 = 5e-4, 0.02, 0.1
+# By which live log-odds may differ from those of PyTorch in float32 on the processor, as a share of the scale of the
+# head: the cosines, on which everything rests, differ by half as much. Rounding alone comes to 1e-7 of the scale in
+# float32, to 0.002 in bfloat16, and in int8 to 0.002 to 0.03, by the backbone. On a GPU PyTorch multiplies float32
+# with the digits of TF32, of which there are eight times as many as of bfloat16.
+EXACT, TF32, BFLOAT16, INT8 = 5e-4, 5e-3, 0.02, 0.1
+# Pictures that int8 is calibrated on. They change its answers, not its time.
+CALIBRATED = 16
+PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
 
 class Unavailable(Exception):
@@ -38,21 +44,18 @@ class Batch:
 
     Attributes:
         pictures: B pictures.
-        pixel_values: `(B, V, 3, P, P)` float32, their normalised patches.
-        array: the same as an array in memory order.
+        pixel_values: `(B, V, 3, P, P)` float32, their normalised patches, on the device that computes.
     """
 
     pictures: list[Image.Image]
     pixel_values: Tensor
-    array: np.ndarray
 
     @classmethod
-    def of(cls, pictures: Sequence[np.ndarray], subject: Subject) -> "Batch":
+    def of(cls, pictures: Sequence[np.ndarray], subject: Subject, device: str = "cpu") -> "Batch":
         """Of `(H, W, 3)` uint8 pictures."""
         views = np.stack([subject.processor.views(picture) for picture in pictures])
-        pixel_values = subject.processor.normalize_views(views)
-        images = [Image.fromarray(picture) for picture in pictures]
-        return cls(images, pixel_values, np.ascontiguousarray(pixel_values.numpy()))
+        pixel_values = subject.processor.normalize_views(views).contiguous().to(device)
+        return cls([Image.fromarray(picture) for picture in pictures], pixel_values)
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +64,7 @@ class Variant:
     A way to run a model.
 
     Attributes:
-        run: takes a batch and gives what this way gives; this is what is timed.
+        run: takes a batch and gives what this way gives, once it is there; this is what is timed.
         log_odds: makes live log-odds `(B,)` of that.
         tolerance: by which they may differ from PyTorch's in float32, as a share of the scale of the head.
     """
@@ -71,32 +74,36 @@ class Variant:
     tolerance: float = EXACT
 
 
-class Workshop:
+class VariantMaker:
     """
-    Makes variants of a model.
+    Makes the variants of a model: a method for each, by its name on the command line.
+
+    Each may raise [`Unavailable`], and so may a variant when it first runs.
 
     Args:
-        subject: the model.
+        subject: the model, on the processor, where it stays.
         threads: of ONNX Runtime; those of PyTorch belong to the process.
         folder: for graphs.
-        calibration: pictures `(H, W, 3)` uint8 to calibrate int8 on.
+        device: `"cpu"` or `"cuda"`, what computes.
     """
 
-    def __init__(self, subject: Subject, threads: int, folder: Path, calibration: Sequence[np.ndarray]):
+    def __init__(self, subject: Subject, threads: int, folder: Path, device: str = "cpu"):
         self.subject = subject
         self.threads = threads
         self.folder = folder
-        self.calibration = calibration
+        self.device = device
+        self.model = subject.model if device == "cpu" else deepcopy(subject.model).to(device)
+        self.exact = EXACT if device == "cpu" else TF32
 
     def eager(self) -> Variant:
-        return Variant(_in_torch(self._logits), _of_logits)
+        return Variant(_in_torch(self._logits), log_odds_of, self.exact)
 
     def bf16(self) -> Variant:
         def logits(pixel_values: Tensor) -> Tensor:
-            with torch.autocast("cpu", torch.bfloat16):
+            with torch.autocast(self.device, torch.bfloat16):
                 return self._logits(pixel_values)
 
-        return Variant(_in_torch(logits), _of_logits, BFLOAT16)
+        return Variant(_in_torch(logits), log_odds_of, BFLOAT16)
 
     def compile(self) -> Variant:
         """What is compiled, when it first runs, is for the shape of that batch alone."""
@@ -106,20 +113,22 @@ class Workshop:
         def logits(pixel_values: Tensor) -> Tensor:
             try:
                 return compiled(pixel_values)
-            except TorchDynamoException as error:
+            # Without a compiler of C++ or of GPU code, each part that misses it says so in its own way.
+            except (OSError, RuntimeError, SubprocessError) as error:
                 raise Unavailable(f"it can't be compiled: {first_line(error)}") from error
 
-        return Variant(_in_torch(logits), _of_logits)
+        return Variant(_in_torch(logits), log_odds_of, self.exact)
 
     def onnx(self) -> Variant:
-        return self._of_graph(self._graph.path)
+        return self._of_graph(self._graph.path, self.exact)
 
     def int8(self) -> Variant:
-        path = self.folder / "int8.onnx"
+        graph, path = self._graph, self.folder / "int8.onnx"
         if not path.exists():
-            feeds = (feed for views in self._calibration_views() for feed in self._graph.feeds([views], whole=True))
+            captures = (self.subject.processor.views(picture) for picture in noise_pictures(CALIBRATED, seed=1))
+            feeds = (feed for capture in captures for feed in graph.feeds([capture]))
             try:
-                quantize_graph(self._graph.path, path, self._graph.metadata, feeds)
+                quantize_graph(graph.path, path, graph.metadata, feeds)
             except ValueError as error:
                 raise Unavailable(f"it can't be quantised: {first_line(error)}") from error
         return self._of_graph(path, INT8)
@@ -131,9 +140,9 @@ class Workshop:
         try:
             classify = pipeline(
                 "image-classification",
-                model=self.subject.model,
+                model=self.model,
                 image_processor=self.subject.processor,
-                device="cpu",
+                device=self.device,
             )
         finally:
             transformers_logging.set_verbosity(before)
@@ -143,59 +152,76 @@ class Workshop:
                 return [classify(batch.pictures[0])]
             return classify(batch.pictures, batch_size=len(batch.pictures))
 
-        return Variant(run, _of_labels)
+        return Variant(run, _log_odds_of_labels, self.exact)
 
     def _logits(self, pixel_values: Tensor) -> Tensor:
-        return self.subject.model(pixel_values, return_dict=True).logits
-
-    def _calibration_views(self) -> Iterator[np.ndarray]:
-        return (self.subject.processor.views(picture) for picture in self.calibration)
+        return self.model(pixel_values, return_dict=True).logits
 
     @cached_property
     def _graph(self) -> OnnxScorer:
+        """What `scripts/export_onnx.py` makes where nothing else is asked for."""
         path = self.folder / "float32.onnx"
         try:
             check_packages()
+            self._check_provider()
             export_graph(self.subject.model, self.subject.processor, path, GraphOptions())
+            return OnnxScorer(path.name, path, threads=self.threads)
         except InputError as error:
             raise Unavailable(str(error)) from error
         except RuntimeError as error:
             raise Unavailable(f"torch can't export it: {first_line(error)}") from error
-        return OnnxScorer(path.name, path, threads=self.threads)
 
-    def _of_graph(self, path: Path, tolerance: float = EXACT) -> Variant:
-        session = OnnxScorer(path.name, path, threads=self.threads).session
-        return Variant(lambda batch: session.run(["logits"], {"pixel_values": batch.array})[0], _of_logits, tolerance)
+    def _check_provider(self) -> None:
+        import onnxruntime
+
+        if PROVIDERS[self.device] not in onnxruntime.get_available_providers():
+            raise Unavailable("the ONNX Runtime that is installed computes on the processor alone")
+
+    def _of_graph(self, path: Path, tolerance: float) -> Variant:
+        session = self._session(path)
+
+        def run(batch: Batch) -> np.ndarray:
+            # The patches are read where they lie, on a GPU too, as by PyTorch.
+            values, binding = batch.pixel_values, session.io_binding()
+            shape = tuple(values.shape)
+            binding.bind_input("pixel_values", self.device, 0, np.float32, shape, values.data_ptr())
+            binding.bind_output("logits", self.device)
+            session.run_with_iobinding(binding)
+            return binding.copy_outputs_to_cpu()[0]
+
+        return Variant(run, log_odds_of, tolerance)
+
+    def _session(self, path: Path):
+        if self.device == "cpu":
+            return OnnxScorer(path.name, path, threads=self.threads).session
+        import onnxruntime
+
+        wanted = PROVIDERS[self.device]
+        session = onnxruntime.InferenceSession(str(path), providers=[wanted, PROVIDERS["cpu"]])
+        # Where a library of CUDA is missing, ONNX Runtime takes the processor instead.
+        if session.get_providers()[0] != wanted:
+            raise Unavailable("ONNX Runtime can't use the GPU: a library of CUDA that it needs is missing")
+        return session
 
 
-MAKERS: Mapping[str, Callable[[Workshop], Variant]] = {
-    "eager": Workshop.eager,
-    "bf16": Workshop.bf16,
-    "compile": Workshop.compile,
-    "onnx": Workshop.onnx,
-    "int8": Workshop.int8,
-    "pipeline": Workshop.pipeline,
-}
-
-
-def first_line(error: Exception) -> str:
-    """Of an error's message, or its type where it has none."""
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+def log_odds_of(logits: Tensor | np.ndarray) -> np.ndarray:
+    """Live log-odds `(B,)` float64 of logits `(B, 2)`."""
+    logits = logits.cpu().numpy() if isinstance(logits, Tensor) else logits
+    return np.diff(logits.astype(np.float64))[:, 0]
 
 
 def _in_torch(logits: Callable[[Tensor], Tensor]) -> Callable[[Batch], Tensor]:
     @torch.inference_mode()
     def run(batch: Batch) -> Tensor:
-        return logits(batch.pixel_values)
+        answer = logits(batch.pixel_values)
+        if answer.is_cuda:
+            torch.cuda.synchronize(answer.device)
+        return answer
 
     return run
 
 
-def _of_logits(logits: Tensor | np.ndarray) -> np.ndarray:
-    logits = np.asarray(logits, dtype=np.float64)
-    return logits[:, 1] - logits[:, 0]
-
-
-def _of_labels(answers: list[list[dict]]) -> np.ndarray:
+def _log_odds_of_labels(answers: list[list[dict]]) -> np.ndarray:
     scores = [{answer["label"]: answer["score"] for answer in of_capture} for of_capture in answers]
-    return np.array([np.log(of_capture["live"]) - np.log(of_capture["spoof"]) for of_capture in scores])
+    with np.errstate(divide="ignore"):
+        return np.array([np.log(of_capture["live"]) - np.log(of_capture["spoof"]) for of_capture in scores])
