@@ -26,4 +26,4 @@ def test_wide_tolerances_dont_pass_answers_that_say_nothing(given):
 
 def test_nothing_is_said_of_the_order_of_answers_that_are_all_alike():
     alike = np.full(4, 2.0)
-    assert mismatch(alike, alike + [0.01, -0.01, 0, 0.01], tolerance=0.1, scale=10) is None
+    assert mismatch(alike, alike + np.array([0.01, -0.01, 0, 0.01]), tolerance=0.1, scale=10) is None

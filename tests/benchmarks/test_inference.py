@@ -1,5 +1,8 @@
 """Every way to run a model gives its answers, or isn't timed and the reason is told."""
 
+from copy import deepcopy
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -56,16 +59,17 @@ def log_odds(variant: Variant, subject: Subject, captures: int) -> np.ndarray:
 
 @pytest.mark.parametrize("captures", [1, 3])
 @pytest.mark.parametrize(
-    ("name", "tolerance"), [("eager", 1e-4), ("bf16", 0.1), ("onnx", 1e-4), ("int8", 0.3), ("pipeline", 1e-4)]
+    ("name", "tolerance"), [("eager", 1e-4), ("bf16", 0.1), ("onnx", 1e-4), ("int8", 0.2), ("pipeline", 1e-4)]
 )
 def test_variants_answer_as_a_computation_by_hand(maker, subject, expected, name, tolerance, captures):
     if name in ("onnx", "int8"):
         pytest.importorskip("onnxruntime")
-    assert np.ptp(expected) > 0.5  # or else any answer would do
     given = log_odds(getattr(maker, name)(), subject, captures)
-    np.testing.assert_allclose(given, expected, rtol=0, atol=tolerance)
+    apart = np.abs(given - expected).max()
+    # Of what the captures differ by: an answer that is the same for all of them won't do.
+    assert apart < tolerance * np.ptp(expected)
     # It is computed in the precision that it says, not in float32.
-    assert name not in ("bf16", "int8") or np.abs(given - expected).max() > 1e-4
+    assert name not in ("bf16", "int8") or apart > 1e-4 * np.ptp(expected)
 
 
 class Smallest(nn.Module):
@@ -80,8 +84,9 @@ class Smallest(nn.Module):
 
 
 @pytest.mark.slow
-def test_a_compiled_model_answers_as_a_computation_by_hand(subject, tmp_path, monkeypatch):
-    monkeypatch.setattr(subject.model.patchnet, "backbone", Smallest(subject.model.patchnet.backbone.num_features))
+def test_a_compiled_model_answers_as_a_computation_by_hand(subject, tmp_path):
+    subject = replace(subject, model=deepcopy(subject.model))
+    subject.model.patchnet.backbone = Smallest(subject.model.patchnet.backbone.num_features)
     compiled = VariantMaker(subject, 1, tmp_path).compile()
     expected = log_odds_by_hand(subject, noise_pictures(6))
     try:
@@ -166,8 +171,8 @@ def test_a_model_that_cant_be_compiled_is_left_out(subject, monkeypatch):
 
 
 def test_patches_that_the_model_cant_take_are_an_error():
-    subject = Subject.random("test_vit", {"img_size": 32}, patch_size=32).resized(48)
-    with pytest.raises(InputError, match=r"test_vit can't take patches of 48 x 48: "):
+    subject = Subject.random("test_vit", {"img_size": 32}, patch_size=32).resized(40)
+    with pytest.raises(InputError, match=r"test_vit can't take patches of 40 x 40: "):
         measure_inference(subject, quick())
 
 
