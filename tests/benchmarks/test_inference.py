@@ -46,9 +46,9 @@ def expected(subject):
     return log_odds_by_hand(subject, noise_pictures(6))
 
 
-@pytest.fixture
-def maker(subject, tmp_path) -> VariantMaker:
-    return VariantMaker(subject, threads=1, folder=tmp_path)
+@pytest.fixture(scope="module")
+def maker(subject, tmp_path_factory) -> VariantMaker:
+    return VariantMaker(subject, threads=1, folder=tmp_path_factory.mktemp("graphs"))
 
 
 def log_odds(variant: Variant, subject: Subject, captures: int) -> np.ndarray:
@@ -151,10 +151,11 @@ def test_graphs_are_left_out_where_a_package_is_missing(subject, monkeypatch):
     }
 
 
-def test_graphs_are_left_out_on_a_gpu_that_onnxruntime_cant_use(maker):
+def test_graphs_are_left_out_on_a_gpu_that_onnxruntime_cant_use(subject, tmp_path):
     onnxruntime = pytest.importorskip("onnxruntime")
     if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
         pytest.skip("the ONNX Runtime that is installed can use a GPU")
+    maker = VariantMaker(subject, threads=1, folder=tmp_path)
     maker.device = "cuda"
     for make in (maker.onnx, maker.int8):
         with pytest.raises(Unavailable, match="computes on the processor alone"):
@@ -164,7 +165,7 @@ def test_graphs_are_left_out_on_a_gpu_that_onnxruntime_cant_use(maker):
 def test_a_model_that_cant_be_compiled_is_left_out(subject, monkeypatch):
     import torch._inductor.config as inductor
 
-    with inductor.patch({"cpp.cxx": ("compiler_that_nobody_has",), "force_disable_caches": True}):
+    with inductor.patch({"cpp.cxx": ("compiler_that_nobody_has",)}):
         row = measure_inference(subject, quick("compile")).comparisons[0].rows[1]
     assert row.timing is None
     assert row.reason.startswith("it can't be compiled: ") and "\n" not in row.reason
