@@ -21,8 +21,16 @@ class CommandParser(argparse.ArgumentParser):
     def parse_args(self, args=None, namespace=None):
         parsed, unknown = self.parse_known_args(args, namespace)
         if unknown:
-            self.error(unknown_option_message(self, unknown[0]))
+            asked = self._chosen(parsed)
+            asked.error(unknown_option_message(asked, unknown[0]))
         return parsed
+
+    def _chosen(self, parsed: argparse.Namespace) -> "CommandParser":
+        """The parser of the command that was given, where a script has several."""
+        for action in self._actions:
+            if isinstance(action, argparse._SubParsersAction) and (name := getattr(parsed, action.dest, None)):
+                return action.choices[name]._chosen(parsed)
+        return self
 
     def error(self, message: str):
         # Several processes of a training have the same command line.

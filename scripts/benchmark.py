@@ -1,0 +1,164 @@
+#!/usr/bin/env python
+"""Measures speed on the machine that it runs on."""
+
+import json
+import shlex
+import sys
+from pathlib import Path
+
+from patchnet_hf.command_line import CommandParser, run_command
+
+DESCRIPTION = """\
+Measures speed on the machine that it runs on. All that is compared is called in turn in one run, because machines
+differ and are noisy: ratios carry over to other machines better than times.
+"""
+
+INFER = """\
+Measures how long a model takes to answer: in PyTorch, compiled, as a graph of ONNX Runtime in float32 and int8, and
+by pipeline(...). Each way's answers are compared with PyTorch's before it is timed; one that can't run here, or
+answers otherwise, is listed with the reason.
+"""
+
+INFER_EXAMPLES = """\
+examples:
+  benchmark.py infer --model outputs/demo
+      one capture at a time, as many patches of it as the model was made for
+  benchmark.py infer --backbone fastvit_t8 --captures 1 8 --patches 1 9 --json speed.json
+      any backbone of timm, with random weights; four shapes of batches
+"""
+
+VARIANTS = ("eager", "bf16", "compile", "onnx", "int8", "pipeline")
+
+
+def main() -> int:
+    parser = CommandParser(prog="benchmark.py", description=DESCRIPTION)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_infer(commands)
+    arguments = parser.parse_args()
+    return arguments.run(arguments)
+
+
+def _add_infer(commands) -> None:
+    infer = commands.add_parser(
+        "infer", help="latency and throughput of a model", description=INFER, epilog=INFER_EXAMPLES
+    )
+    infer.set_defaults(run=_infer)
+    subject = infer.add_argument_group("model")
+    which = subject.add_mutually_exclusive_group(required=True)
+    which.add_argument("--model", metavar="DIR", help="a trained model: a folder, or an id of the Hub")
+    which.add_argument("--backbone", metavar="NAME", help="an architecture of timm, with random weights")
+    subject.add_argument("--revision", metavar="NAME", help="branch, tag or commit, of a model of the Hub")
+    subject.add_argument(
+        "--backbone-kwargs",
+        type=_mapping,
+        metavar="JSON",
+        help="further arguments of it, such as '{\"img_size\": 160}'",
+    )
+    subject.add_argument(
+        "--patch-size", type=int, metavar="PIXELS", help="side of a patch (default: the model's own, or 160)"
+    )
+    batches = infer.add_argument_group("batches")
+    batches.add_argument("--captures", type=int, nargs="+", default=[1], metavar="N", help="in a batch (default: 1)")
+    batches.add_argument(
+        "--patches",
+        type=int,
+        nargs="+",
+        metavar="N",
+        help="of each capture, square numbers (default: the model's own)",
+    )
+    measured = infer.add_argument_group("measurement")
+    measured.add_argument(
+        "--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS), metavar="NAME",
+        help=f"of {', '.join(VARIANTS)} (default: all); eager is always measured",
+    )  # fmt: skip
+    measured.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="what computes (default: cpu)")
+    measured.add_argument("--threads", type=int, metavar="N", help="to compute with (default: one for each core)")
+    measured.add_argument("--repeats", type=int, default=30, metavar="N", help="timed calls of each (default: 30)")
+    _add_output(infer)
+
+
+def _add_output(command) -> None:
+    output = command.add_argument_group("output")
+    output.add_argument("--json", metavar="FILE", help="write every number to a file")
+    output.add_argument("--markdown", action="store_true", help="print the tables as Markdown")
+
+
+def _mapping(text: str) -> dict:
+    value = json.loads(text)
+    if not isinstance(value, dict):
+        raise ValueError(text)
+    return value
+
+
+# How argparse calls it in a message.
+_mapping.__name__ = "JSON mapping"
+
+
+def _infer(arguments) -> int:
+    # Imported only now, so that --help and a wrong option answer at once.
+    from patchnet_hf.benchmarks.inference import measure_inference
+    from patchnet_hf.benchmarks.inference_settings import InferenceSettings
+    from patchnet_hf.benchmarks.subject import PATCH_SIZE, Subject
+    from patchnet_hf.errors import InputError
+
+    if arguments.patch_size is not None and arguments.patch_size < 1:
+        raise InputError(f"patch size is {arguments.patch_size}; expected at least 1 pixel")
+    settings = InferenceSettings(
+        captures=tuple(arguments.captures),
+        patches=None if arguments.patches is None else tuple(arguments.patches),
+        variants=tuple(arguments.variants),
+        threads=arguments.threads,
+        repeats=arguments.repeats,
+        device=arguments.device,
+    )
+    _check_json(arguments.json)
+    if arguments.backbone is not None:
+        if arguments.revision is not None:
+            raise InputError("--revision is for --model; a backbone has none")
+        size = PATCH_SIZE if arguments.patch_size is None else arguments.patch_size
+        subject = Subject.random(arguments.backbone, arguments.backbone_kwargs, size)
+    else:
+        if arguments.backbone_kwargs is not None:
+            raise InputError("--backbone-kwargs are for --backbone; a model has its own")
+        subject = Subject.load(arguments.model, arguments.revision)
+        if arguments.patch_size is not None:
+            subject = subject.resized(arguments.patch_size)
+    _report(measure_inference(subject, settings, _progress), arguments)
+    if arguments.model is not None and not arguments.markdown:
+        print(f"next: python scripts/export_onnx.py --model {shlex.quote(arguments.model)} --output DIR")
+    return 0
+
+
+def _check_json(file: str | None) -> None:
+    """Says before a long measurement what would stop it at its end."""
+    from patchnet_hf.errors import InputError
+
+    if file is not None and (Path(file).is_dir() or not Path(file).resolve().parent.is_dir()):
+        raise InputError(f"--json {file} can't be written: expected a file in a folder that exists")
+
+
+def _report(benchmark, arguments) -> None:
+    print(benchmark.markdown() if arguments.markdown else benchmark.text())
+    if arguments.json is None:
+        return
+    from patchnet_hf.errors import InputError
+    from patchnet_hf.whole_file import whole_file
+
+    # The script by the name that it has in the project: where it lies on this machine is nobody's business.
+    command = shlex.join(["python", "scripts/benchmark.py", *sys.argv[1:]])
+    text = json.dumps({"command": command, **benchmark.as_json()}, indent=2, ensure_ascii=False, allow_nan=False)
+    try:
+        with whole_file(Path(arguments.json)) as unfinished:
+            unfinished.write_text(text + "\n", encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"--json {arguments.json} can't be written: {error.strerror}") from error
+
+
+def _progress(doing: str) -> None:
+    """Only for who watches."""
+    if sys.stderr.isatty():
+        print(f"\033[K{doing} ...", end="\r", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    run_command(main)
