@@ -85,7 +85,6 @@ def push_dataset(
     *,
     private: bool = False,
     revision: str | None = None,
-    token: str | None = None,
     overwrite_card: bool = False,
 ) -> CommitInfo:
     """
@@ -95,7 +94,6 @@ def push_dataset(
         upload: from [`dataset_upload`].
         private: make a new repository private.
         revision: branch; `None`: `main`.
-        token: `None`: that of `hf auth login` or `HF_TOKEN`.
         overwrite_card: replace a card that was edited on the Hub.
 
     Returns:
@@ -105,11 +103,11 @@ def push_dataset(
         InputError: the Hub can't be reached or refuses, the repository is public though it has to be private, or its
             card was edited there.
     """
-    api = HfApi(token=token, library_name="patchnet_hf")
+    api = HfApi(library_name="patchnet_hf")
     place = {"repo_type": "dataset", "revision": revision}
     with hub_errors(upload.repo):
         prepare_repository(api, upload.repo, "dataset", private, revision)
-        there = check_remote_card(upload.repo, "dataset", revision, token, overwrite_card, is_our_body, upload.card)
+        there = check_remote_card(api, upload.repo, "dataset", revision, overwrite_card, is_our_body, upload.card)
         card = upload.card if there is None else with_metadata_of(there, upload.card)
         api.upload_file(
             path_or_fileobj=card.encode("utf-8"),
@@ -119,7 +117,7 @@ def push_dataset(
             **place,
         )
         return upload.splits.push_to_hub(
-            upload.repo, revision=revision, token=token, commit_message="Upload dataset", embed_external_files=True
+            upload.repo, revision=revision, commit_message="Upload dataset", embed_external_files=True
         )
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from huggingface_hub import CommitInfo, CommitOperationAdd, CommitOperationDelete, HfApi, hf_hub_download
+from huggingface_hub import CommitInfo, CommitOperationAdd, CommitOperationDelete, HfApi
 from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
 from ..cards.card import CARD_FILE, is_ours
@@ -45,7 +45,7 @@ def push(
     api = HfApi(token=token, library_name="patchnet_hf")
     with hub_errors(upload.repo):
         prepare_repository(api, upload.repo, "model", private, revision)
-        check_remote_card(upload.repo, "model", revision, token, overwrite_card, is_ours, upload.card)
+        check_remote_card(api, upload.repo, "model", revision, overwrite_card, is_ours, upload.card)
         operations = [
             CommitOperationAdd(name, content if isinstance(content, bytes) else str(content))
             for name, content in upload.files.items()
@@ -73,10 +73,10 @@ def prepare_repository(api: HfApi, repo: str, kind: str, private: bool, revision
 
 
 def check_remote_card(
+    api: HfApi,
     repo: str,
     kind: str,
     revision: str | None,
-    token: str | None,
     overwrite: bool,
     as_written: Callable[[str], bool],
     new: str,
@@ -95,7 +95,7 @@ def check_remote_card(
         InputError: it was edited, is another than `new`, and isn't to be overwritten.
     """
     try:
-        file = hf_hub_download(repo, CARD_FILE, repo_type=kind, revision=revision, token=token)
+        file = api.hf_hub_download(repo, CARD_FILE, repo_type=kind, revision=revision)
     except LocalEntryNotFoundError:
         raise  # The Hub couldn't be asked.
     except EntryNotFoundError:
