@@ -125,6 +125,7 @@ def test_the_record_says_what_was_made_and_how_it_compares(export, learned, capt
     assert calibrated["captures"] == 40 and sum(calibrated["attack_types"].values()) == 40
     comparison = record["comparison"]
     assert comparison["captures"] == 120 and comparison["left_out"] == 40
+    assert comparison["threshold"] == learned.network.config.decision_threshold == 0.45
     assert comparison["acer_increase_points"] <= 2
     assert comparison["probability"]["largest"] > 1e-4
     assert list(comparison["latency_ms"]) == list(comparison["size_bytes"])
