@@ -196,11 +196,13 @@ def test_a_copy_leaves_the_model_as_it_was(model, data, tmp_path):
     _, folder = calibrate_model(str(model), f"{data}:val", output=str(tmp_path / "copy"))
     assert contents(model) == before
     copied = contents(folder)
-    assert copied.keys() == {
+    code = {name for name in before if name.endswith("_patchnet.py")}
+    assert "modeling_patchnet.py" in code
+    assert copied.keys() == code | {
         *("config.json", "model.safetensors", "preprocessor_config.json"),
         *("calibration.json", "reliability.png", "metrics.json"),
     }
-    for name in ("model.safetensors", "preprocessor_config.json", "metrics.json"):
+    for name in (*code, "model.safetensors", "preprocessor_config.json", "metrics.json"):
         assert copied[name] == before[name]
     with pytest.raises(InputError, match="--overwrite replaces"):
         calibrate_model(str(model), f"{data}:val", output=str(folder))

@@ -263,13 +263,6 @@ def test_a_run_says_its_losses_and_rates_with_and_without_a_progress_bar(tmp_pat
     assert len([line for line in lines if "best so far: ACER" in line]) == 1
 
 
-def test_secrets_beside_a_model_are_not_pushed_to_the_hub(tmp_path, dataset_folder):
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / ".env").write_text("TELEGRAM_TOKEN=secret")
-    with pytest.raises(InputError, match=r"push_to_hub would upload .*\.env"):
-        train(*arguments_of(tmp_path, dataset_folder, push_to_hub=True))
-
-
 @pytest.mark.slow
 def test_a_run_without_evaluation_sets_trains_and_saves(tmp_path, dataset_folder):
     metrics = train(*arguments_of(tmp_path, None, data={"dataset": None, "train": [f"{dataset_folder}:train"]}))
