@@ -57,8 +57,8 @@ class Machine:
         versions = ", ".join(f"{name} {version}" for name, version in self.versions.items())
         load = "" if self.load is None else f", load {self.load:.1f} before"
         gpu = "" if self.gpu is None else f"{self.gpu}, with "
-        counted = f"{counted(self.cores, 'core')}, {counted(self.threads, 'thread')}"
-        return f"{gpu}{self.processor}, {counted}{load}; {versions}"
+        cores, threads = counted(self.cores, "core"), counted(self.threads, "thread")
+        return f"{gpu}{self.processor}, {cores}, {threads}{load}; {versions}"
 
 
 def usable_cores() -> int:
