@@ -1,12 +1,59 @@
 """Output folders that are whole or not there."""
 
+import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from .errors import InputError
+
+
+def check_output_folder(
+    output: str | os.PathLike,
+    kind: str,
+    files: Collection[str],
+    is_one: Callable[[Path], bool],
+    overwrite: bool = False,
+) -> None:
+    """
+    Makes sure that results of a kind may be written to a folder.
+
+    Args:
+        kind: with its article, `"an evaluation"`.
+        files: names of what such a folder holds.
+        is_one: whether a folder holds such results.
+        overwrite: whether they may be replaced.
+
+    Raises:
+        InputError: it holds something else, or results that aren't to be overwritten, or can't be written.
+    """
+    noun = kind.partition(" ")[2]
+    folder = Path(os.path.realpath(output))
+    if folder.is_dir() and any(folder.iterdir()):
+        if not is_one(folder):
+            raise InputError(
+                f"output {output}: the folder isn't empty and holds no {noun}; name a new or empty folder"
+            )
+        if not overwrite:
+            raise InputError(
+                f"output {output}: {kind} is there already; name a new folder, or replace it by --overwrite"
+            )
+        if foreign := sorted(entry.name for entry in folder.iterdir() if entry.name not in files):
+            raise InputError(
+                f"output {output}: beside the {noun} there is {', '.join(foreign[:5])}"
+                f"{' …' if len(foreign) > 5 else ''}, which overwriting would delete; name another folder"
+            )
+    elif folder.exists() and not folder.is_dir():
+        raise InputError(f"output {output}: a file stands there; name a new folder")
+    parent = folder.parent
+    while not parent.exists():
+        parent = parent.parent
+    if not parent.is_dir():
+        raise InputError(f"output {output}: {parent.name} is a file")
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise InputError(f"output {output}: can't write in the folder that it would be in: no permission")
 
 
 @contextmanager

@@ -10,15 +10,15 @@ DESCRIPTION = """\
 Exports a trained model as one ONNX file, and checks the file against the model before it is left there.
 
 Under --output appear model.onnx (weights, labels, threshold and preprocessing inside), config.json and
-preprocessor_config.json, so that --output stands wherever a model is asked for, and export.json (what was made and how
-it compares with the model).
+preprocessor_config.json with their code, so that --output stands wherever a model is asked for, and export.json (what
+was made and how it compares with the model).
 """
 
 EXAMPLES = """\
 examples:
   export_onnx.py --model outputs/demo --output outputs/demo-onnx
       normalised patches in, logits out: what `optimum-cli export onnx` makes, with metadata and checked
-  export_onnx.py --model outputs/demo --output outputs/demo-onnx --self-contained
+  export_onnx.py --model outputs/demo --output outputs/demo-self-contained --self-contained
       one RGB picture of any size in, its live probability and those of its patches out: for phones and browsers
   export_onnx.py --model outputs/demo --output outputs/demo-int8 --self-contained --quantize int8 \\
       --dataset data/demo-arrow:val_unseen --calibrate-on data/demo-arrow:val_seen

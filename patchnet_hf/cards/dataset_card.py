@@ -8,31 +8,25 @@ from itertools import combinations
 import datasets
 from PIL import Image
 
-from ..data.schema import LIVE, check_schema
+from ..data.schema import check_schema
 from ..data.simulated_mark import is_simulated
 from ..data.summary import count_captures, subjects_of
-from ..data.views import decode_capture, encoded_images, image_bytes
+from ..data.views import encoded_images, image_bytes
 from ..errors import InputError
 from .card import Card, marked
 from .card_metadata import checked_license, checked_repo, dataset_metadata
-from .card_pictures import FOLDER
 from .card_tables import TYPE_COLUMNS, sets_table
 from .markdown import escaped
 from .templates import render
 
 TEMPLATE = "dataset_card.md.jinja"
 TAGS = ("face-anti-spoofing", "presentation-attack-detection", "liveness-detection", "patchnet")
-PICTURE = f"{FOLDER}/captures.png"
-SAMPLES = 8
-SAMPLE_SIDE = 160
 
 
 def dataset_card(
     dataset: datasets.DatasetDict | datasets.Dataset,
     repo: str | None = None,
     license: str | None = None,
-    *,
-    picture: bool = False,
     name: str | None = None,
 ) -> Card:
     """
@@ -44,11 +38,10 @@ def dataset_card(
         dataset: splits, or a single one.
         repo: `OWNER/NAME` that the dataset is or will be at.
         license: identifier of its licence; `None`: none is stated.
-        picture: show a few captures. Faces are personal data, so by default there is none.
         name: of the dataset, where there is no `repo`.
 
     Returns:
-        Text and, if asked for, the picture.
+        The text. It shows no capture: faces are personal data.
 
     Raises:
         InputError: a split lacks columns of the contract, an image can't be read, or `repo` or `license` is none.
@@ -62,8 +55,8 @@ def dataset_card(
     captures = sum(found.captures for found in counts.values())
     simulated = sum(marked for _, marked in files.values())
     sizes = sum((found for found, _ in files.values()), Counter())
-    first = next(iter(splits.values()))
-    features = first.features
+    patch_types = next(iter(splits.values())).features["patch_type"].names
+    names = ("attack_types", "patch_types", "sources", "devices")
     context = {
         "name": title,
         "where": repo or "OWNER/NAME",
@@ -71,23 +64,16 @@ def dataset_card(
         "captures": captures,
         "simulated": simulated,
         "splits": list(splits),
-        "counts": counts,
         "sets_table": sets_table({split: found.as_json() for split, found in counts.items()}),
         "type_columns": TYPE_COLUMNS,
-        "attack_types": sum((Counter(found.attack_types) for found in counts.values()), Counter()),
-        "patch_types": sum((Counter(found.patch_types) for found in counts.values()), Counter()),
-        "sources": sum((Counter(found.sources) for found in counts.values()), Counter()),
-        "devices": sum((Counter(found.devices) for found in counts.values()), Counter()),
+        **{name: sum((Counter(getattr(found, name)) for found in counts.values()), Counter()) for name in names},
         "face_boxes": sum(found.face_boxes for found in counts.values()),
         "subjects": subjects_text(splits),
         "sizes": sizes_text(sizes),
-        "patch_type_names": len(features["patch_type"].names),
-        "picture": PICTURE if picture else None,
+        "patch_type_names": len(patch_types),
     }
     data = dataset_metadata(title, captures, license, [*TAGS, *(["synthetic"] if simulated == captures else [])])
-    text = render(TEMPLATE, context)
-    pictures = {PICTURE: samples_picture(splits)} if picture else {}
-    return Card(marked(f"---\n{data.to_yaml()}\n---\n\n{text}"), pictures)
+    return Card(marked(f"---\n{data.to_yaml()}\n---\n\n{render(TEMPLATE, context)}"))
 
 
 def sizes_text(sizes: Mapping[tuple[int, int], int]) -> str:
@@ -128,35 +114,6 @@ def subjects_text(splits: Mapping[str, datasets.Dataset]) -> str:
             "they show persons of other splits."
         )
     return " ".join(sentences)
-
-
-def samples_picture(splits: Mapping[str, datasets.Dataset], count: int = SAMPLES) -> bytes:
-    """
-    A row of live captures over a row of attacks, as a PNG file.
-
-    Args:
-        splits: of the dataset; captures are taken from the first that has both classes.
-        count: captures in a row, at most.
-    """
-    for part in splits.values():
-        labels = part["label"][:]
-        rows = [[i for i, label in enumerate(labels) if (label == LIVE) == live] for live in (True, False)]
-        if all(rows):
-            break
-    taken = [
-        [row[number * len(row) // min(count, len(row))] for number in range(min(count, len(row)))] for row in rows
-    ]
-    width = max(map(len, taken))
-    sheet = Image.new("RGB", (width * SAMPLE_SIDE, len(taken) * SAMPLE_SIDE), "white")
-    images = encoded_images(part, ["image"])
-    for line, row in enumerate(taken):
-        for column, index in enumerate(row):
-            sample = Image.fromarray(decode_capture(images[index]["image"]))
-            sample.thumbnail((SAMPLE_SIDE - 4, SAMPLE_SIDE - 4))
-            sheet.paste(sample, (column * SAMPLE_SIDE + 2, line * SAMPLE_SIDE + 2))
-    stream = io.BytesIO()
-    sheet.save(stream, "png", optimize=True)
-    return stream.getvalue()
 
 
 def _files(part: datasets.Dataset, split: str) -> tuple[Counter, int]:

@@ -21,6 +21,11 @@ def load_captures(folder: str) -> datasets.DatasetDict:
     """
     if not Path(folder).is_dir():
         raise InputError(f"dataset folder {folder} doesn't exist; scripts/convert_dataset.py makes one from CSV files")
+    if (Path(folder) / "dataset_info.json").is_file():
+        raise InputError(
+            f"{folder} holds a single Dataset without splits; save it as one of them: "
+            "DatasetDict(train=dataset).save_to_disk(DIR)"
+        )
     if not (Path(folder) / "dataset_dict.json").is_file():
         raise InputError(
             f"{folder} holds no converted dataset (no dataset_dict.json); scripts/convert_dataset.py --csv {folder} "

@@ -4,14 +4,15 @@ import json
 import os
 from pathlib import Path
 
-from ..errors import InputError
-from ..whole_folder import whole_folder
+from ..whole_folder import check_output_folder, whole_folder
 from .job import Evaluation
 from .metrics_file import METRICS_FILE, as_json
 from .report import REPORT_FILE, render_report
 from .scores_file import SCORES_FILE, write_scores
 from .sets import POOLED
 from .thumbnails import worst_images
+
+FILES = (METRICS_FILE, SCORES_FILE, REPORT_FILE)
 
 
 def write_evaluation(evaluation: Evaluation, output: str | os.PathLike, overwrite: bool = False) -> None:
@@ -47,31 +48,7 @@ def check_output(output: str | os.PathLike, overwrite: bool = False) -> None:
     Raises:
         InputError: it holds something else, or an evaluation that isn't to be overwritten, or can't be written.
     """
-    folder = Path(os.path.realpath(output))
-    if folder.is_dir() and any(folder.iterdir()):
-        if not _is_evaluation(folder):
-            raise InputError(
-                f"output {output}: the folder isn't empty and holds no evaluation; name a new or empty folder"
-            )
-        if not overwrite:
-            raise InputError(
-                f"output {output}: an evaluation is there already; name a new folder, or replace it by --overwrite"
-            )
-        ours = {METRICS_FILE, SCORES_FILE, REPORT_FILE}
-        if foreign := sorted(entry.name for entry in folder.iterdir() if entry.name not in ours):
-            raise InputError(
-                f"output {output}: beside the evaluation there is {', '.join(foreign[:5])}"
-                f"{' …' if len(foreign) > 5 else ''}, which overwriting would delete; name another folder"
-            )
-    elif folder.exists() and not folder.is_dir():
-        raise InputError(f"output {output}: a file stands there; name a new folder")
-    parent = folder.parent
-    while not parent.exists():
-        parent = parent.parent
-    if not parent.is_dir():
-        raise InputError(f"output {output}: {parent.name} is a file")
-    if not os.access(parent, os.W_OK | os.X_OK):
-        raise InputError(f"output {output}: can't write in the folder that it would be in: no permission")
+    check_output_folder(output, "an evaluation", FILES, _is_evaluation, overwrite)
 
 
 def _worst(evaluation: Evaluation, name: str) -> dict:

@@ -1,6 +1,6 @@
 """Pushing a converted dataset to the Hub as Parquet, with its card."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import PurePath
 
@@ -12,7 +12,6 @@ from ..cards.card_metadata import checked_repo
 from ..cards.dataset_card import dataset_card
 from ..cards.names import folder_name
 from ..data.loading import load_captures
-from ..data.views import encoded_images
 from ..text_table import text_table
 from .file_sizes import size_text
 from .hub_errors import hub_errors
@@ -20,6 +19,7 @@ from .leaks import check_leaks
 from .push import check_remote_card, prepare_repository
 
 IMAGE = "image"
+BATCH = 256
 
 
 @dataclass(frozen=True)
@@ -66,20 +66,16 @@ def dataset_upload(
     splits = load_captures(folder)
     card = dataset_card(splits, repo, license, name=folder_name(folder))
     texts = {CARD_FILE: card.text.encode("utf-8")}
-    sizes = {}
+    sizes = dict.fromkeys(splits, 0)
     for name, part in splits.items():
-        sizes[name] = 0
-        files = set()
-        for row in encoded_images(part, [IMAGE]):
-            sizes[name] += len(row[IMAGE]["bytes"] or b"")
-            # All that `datasets` keeps of a path.
-            files.add(PurePath(row[IMAGE]["path"] or "").name)
-        texts[f"column {IMAGE} of split {name}"] = as_text(files)
-        for column, feature in part.features.items():
-            if isinstance(feature, datasets.ClassLabel):
-                texts[f"column {column} of split {name}"] = as_text(feature.names)
-            elif feature == datasets.Value("string"):
-                texts[f"column {column} of split {name}"] = as_text(part[column][:])
+        found = {column: set() for column in part.features}
+        # In Arrow no image is decoded, in whatever column it is.
+        for batch in part.with_format("arrow").iter(BATCH):
+            for column in found:
+                found[column].update(strings_in(batch[column].to_pylist()))
+            sizes[name] += sum(len(image["bytes"] or b"") for image in batch[IMAGE].to_pylist())
+        texts[f"the schema of split {name}"] = as_text(strings_in(part.features.to_dict()))
+        texts |= {f"column {column} of split {name}": as_text(values) for column, values in found.items()}
     check_leaks(texts, allowed)
     return DatasetUpload(repo, splits, body_marked(card.text), sizes)
 
@@ -89,7 +85,6 @@ def push_dataset(
     *,
     private: bool = False,
     revision: str | None = None,
-    token: str | None = None,
     overwrite_card: bool = False,
 ) -> CommitInfo:
     """
@@ -99,7 +94,6 @@ def push_dataset(
         upload: from [`dataset_upload`].
         private: make a new repository private.
         revision: branch; `None`: `main`.
-        token: `None`: that of `hf auth login` or `HF_TOKEN`.
         overwrite_card: replace a card that was edited on the Hub.
 
     Returns:
@@ -109,11 +103,11 @@ def push_dataset(
         InputError: the Hub can't be reached or refuses, the repository is public though it has to be private, or its
             card was edited there.
     """
-    api = HfApi(token=token, library_name="patchnet_hf")
+    api = HfApi(library_name="patchnet_hf")
     place = {"repo_type": "dataset", "revision": revision}
     with hub_errors(upload.repo):
         prepare_repository(api, upload.repo, "dataset", private, revision)
-        there = check_remote_card(upload.repo, "dataset", revision, token, overwrite_card, is_our_body, upload.card)
+        there = check_remote_card(api, upload.repo, "dataset", revision, overwrite_card, is_our_body, upload.card)
         card = upload.card if there is None else with_metadata_of(there, upload.card)
         api.upload_file(
             path_or_fileobj=card.encode("utf-8"),
@@ -123,13 +117,34 @@ def push_dataset(
             **place,
         )
         return upload.splits.push_to_hub(
-            upload.repo, revision=revision, token=token, commit_message="Upload dataset", embed_external_files=True
+            upload.repo, revision=revision, commit_message="Upload dataset", embed_external_files=True
         )
 
 
-def as_text(values: Iterable[str | None]) -> bytes:
+def strings_in(value) -> Iterator[str]:
+    """
+    All texts in a value of a column, or in its features, at whatever depth.
+
+    >>> list(strings_in([{"note": ["mine", 1]}, {"bytes": b"...", "path": "/data/0.png"}]))
+    ['note', 'mine', '0.png']
+    """
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping) and set(value) == {"bytes", "path"}:
+        # All that `datasets` keeps of the path of an image.
+        yield PurePath(value["path"] or "").name
+    elif isinstance(value, Mapping):
+        yield from value
+        for part in value.values():
+            yield from strings_in(part)
+    elif isinstance(value, list):
+        for part in value:
+            yield from strings_in(part)
+
+
+def as_text(values: Iterable[str]) -> bytes:
     """All different values, a line each."""
-    return "\n".join(sorted({value for value in values if value})).encode("utf-8")
+    return "\n".join(sorted(set(values))).encode("utf-8")
 
 
 def with_metadata_of(there: str, card: str) -> str:

@@ -20,13 +20,12 @@ LOGIN = "log in by `hf auth login`, or set HF_TOKEN"
 
 
 @contextmanager
-def hub_errors(repo: str, hint: str = "") -> Iterator[None]:
+def hub_errors(repo: str) -> Iterator[None]:
     """
     A block that asks something of the Hub.
 
     Args:
         repo: `OWNER/NAME` that it is about.
-        hint: what else to say at the end of every message.
 
     Raises:
         InputError: the Hub can't be reached, refuses, or lacks what was asked for.
@@ -41,7 +40,7 @@ def hub_errors(repo: str, hint: str = "") -> Iterator[None]:
         message = _message(cause, repo)
         if message is None:
             raise
-        raise InputError(message + hint) from error
+        raise InputError(message) from error
 
 
 def _message(error: BaseException, repo: str) -> str | None:

@@ -1,6 +1,7 @@
 """What must not be published with a model or a dataset: paths of this machine, tokens, names of its user and host."""
 
 import getpass
+import io
 import json
 import os
 import re
@@ -10,6 +11,9 @@ import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 
+from PIL import Image
+
+from .. import cards
 from ..errors import InputError
 
 TEXT_SUFFIXES = {".csv", ".json", ".jsonl", ".md", ".py", ".txt", ".yaml", ".yml", ""}
@@ -23,20 +27,23 @@ TOKENS = {
     "an AWS key": r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b",
     "a secret key": r"\bsk-[A-Za-z0-9_-]{32,}",
     "a private key": r"-----BEGIN [A-Z ]*PRIVATE KEY-----",
+    "a password in a URL": r"\b[a-z][a-z0-9+.-]*://[^\s/:@\"']+:[^\s/:@\"']+@",
 }
 # Two parts at least, and not the end of something else: of a URL, a relative path, a closing tag.
-PATH = re.compile(r"(?<![\w./:<~\\\]})*-])/(?:[\w.@+~-]+/)+[\w.@+~-]*")
+PATH = re.compile(r"(?<![\w./<~\\\]})*-])/(?:[\w.@+~-]+/)+[\w.@+~-]*")
 WINDOWS_PATH = re.compile(r"\b[A-Za-z]:\\{1,2}(?:[\w.@+~ -]+\\{1,2})+[\w.@+~-]*")
 FILE_URL = re.compile(r"\bfile:/+[\w.@+~/-]+")
 # The same in bytes that aren't text, where names of nodes look like paths: below the homes of users alone.
 BINARY_PATH = re.compile(rb"(?:/home/|/Users/|/root/|[A-Za-z]:\\\\?Users\\\\?)[\w.@+~-]+")
-# Places that are the same on every machine, paths that stand for any, and links within the Hub.
-HARMLESS = re.compile(r"/(?:dev|usr|bin|etc|proc|sys|path/to|datasets|docs|models|papers|spaces)(?:/|$)")
+# Places that are the same on every machine, and paths that stand for any.
+HARMLESS = re.compile(r"/(?:dev|usr|bin|etc|proc|sys|path/to)(?:/|$)")
+# Within the Hub, as the target of a link in Markdown: elsewhere they are folders where people keep data.
+HUB_LINK = re.compile(r"\]\(/(?:datasets|docs|models|papers|spaces)/")
 # Names that many users and hosts have, so that they tell nothing.
 COMMON_NAMES = {
-    *("admin", "administrator", "app", "build", "builder", "ci", "container", "debian", "docker", "guest", "home"),
-    *("host", "jovyan", "local", "localhost", "main", "nobody", "owner", "pi", "root", "runner", "server", "test"),
-    *("ubuntu", "user", "vagrant", "worker", "www-data"),
+    *("admin", "administrator", "app", "build", "builder", "ci", "container", "data", "debian", "demo", "dev"),
+    *("docker", "gpu", "guest", "home", "host", "jovyan", "local", "localhost", "main", "nobody", "owner", "pi"),
+    *("root", "runner", "server", "test", "ubuntu", "user", "vagrant", "worker", "www-data"),
 }
 SECRET_NAMES = re.compile(r"TOKEN|SECRET|PASSWORD|PASSWD|API_?KEY|CHAT_ID", re.IGNORECASE)
 
@@ -63,16 +70,19 @@ def check_leaks(files: Mapping[str, Path | bytes], allowed: Collection[str] = ()
 
 
 def findings(name: str, data: bytes, allowed: Collection[str] = ()) -> Iterator[str]:
-    """What a file holds that mustn't be published, in words; of a token never the token itself."""
+    """What a file or its name holds that mustn't be published, in words; of a token never the token itself."""
+    yield from findings_in_text(name, allowed, own_names())
     suffix = Path(name).suffix.lower()
     if suffix == SAFETENSORS_SUFFIX:
-        yield from findings_in_text(safetensors_header(data), allowed)
+        yield from findings_in_text(safetensors_header(data), allowed, own_names())
     elif suffix in TEXT_SUFFIXES:
         # Names occur in code for other reasons: as those of variables, say.
         names = () if suffix == CODE_SUFFIX else own_names()
         yield from findings_in_text(data.decode("utf-8", errors="replace"), allowed, names)
     else:
         yield from _findings_in_bytes(data, allowed)
+        # Among them may be compressed ones.
+        yield from findings_in_text(texts_of_png(data), allowed, own_names())
 
 
 def findings_in_text(text: str, allowed: Collection[str] = (), names: Iterable[str] = ()) -> Iterator[str]:
@@ -98,10 +108,11 @@ def findings_in_text(text: str, allowed: Collection[str] = (), names: Iterable[s
     for pattern in (FILE_URL, PATH, WINDOWS_PATH):
         for match in pattern.finditer(text):
             path = match[0].rstrip(".")
-            if not HARMLESS.match(path) and not any(entry in path for entry in allowed):
+            harmless = HARMLESS.match(path) or HUB_LINK.match(text, max(match.start() - 2, 0))
+            if not harmless and not any(entry in path for entry in allowed):
                 yield f"the path {path}"
     home = str(Path.home())
-    if len(home) > 1 and home in text and home not in allowed:
+    if len(home) > 1 and home not in allowed and re.search(rf"(?<![\w./~-]){re.escape(home)}(?![\w-])", text):
         yield f"the path {home}"
     for name in names:
         if name not in allowed and re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", text):
@@ -131,7 +142,14 @@ def own_names() -> list[str]:
         user = ""  # a process without an account
     host = socket.gethostname()
     found = {user, host, host.split(".")[0], Path.home().name}
-    return sorted(name for name in found if len(name) > 2 and name.lower() not in COMMON_NAMES)
+    common = COMMON_NAMES | card_words()
+    return sorted(name for name in found if len(name) > 2 and name.lower() not in common)
+
+
+def card_words() -> set[str]:
+    """The words that cards are made of: a user may be called Will or May."""
+    templates = Path(cards.__file__).parent.glob("*.jinja")
+    return {word for file in templates for word in re.findall(r"[a-z]+", file.read_text(encoding="utf-8").lower())}
 
 
 def secrets() -> Iterator[tuple[str, str]]:
@@ -151,3 +169,12 @@ def safetensors_header(data: bytes) -> str:
         return json.dumps(json.loads(header))
     except ValueError:
         return header.decode("utf-8", errors="replace")
+
+
+def texts_of_png(data: bytes) -> str:
+    """What a PNG file tells besides its picture, a line each. Empty for any other file, and a broken one."""
+    try:
+        with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
+            return "\n".join(f"{key}: {value}" for key, value in image.text.items())
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return ""

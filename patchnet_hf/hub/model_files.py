@@ -2,10 +2,13 @@
 
 import json
 import tempfile
+from collections.abc import Collection, Iterable
+from fnmatch import fnmatch
 from pathlib import Path
 
 from transformers.dynamic_module_utils import get_relative_import_files
 
+from ..cards.card_pictures import FOLDER as PICTURE_FOLDER
 from ..cards.model_folder import CONFIG_FILE, PROCESSOR_FILE, WEIGHTS_FILE
 from ..errors import InputError
 from ..inference.scorers import load_model
@@ -13,10 +16,10 @@ from ..inference.scorers import load_model
 # Beside configuration, weights, code and card. Not on it are checkpoints and logs, arguments of the training, which
 # hold paths, references, which are of persons, and whatever else a user keeps there.
 RESULTS = ("run.json", "metrics.json", "metrics.csv", "learning_curve.png", "calibration.json", "reliability.png")
-GRAPHS = ("*.onnx", "*.onnx.data", "*.onnx_data")
-GRAPH_SETTINGS = ("export.json",)
-GRAPH_FOLDER = "onnx"
-LICENSES = ("LICENSE*",)
+GRAPHS = ("*.onnx", "*.onnx.data", "*.onnx_data", "export.json")
+# By the folder that they lie in.
+LISTED = {"": (*RESULTS, *GRAPHS), "onnx": (*GRAPHS, CONFIG_FILE, PROCESSOR_FILE)}
+LICENSES = "LICENSE*"
 
 AUTO_CLASSES = {
     CONFIG_FILE: ("AutoConfig", "AutoModelForImageClassification"),
@@ -59,11 +62,29 @@ def model_files(folder: str | Path) -> dict[str, Path | bytes]:
             code = {file.name: file.read_bytes() for file in remote_code(Path(saved)).values()}
         files.update(settings)
     files.update(sorted(code.items()))
-    for pattern in (*RESULTS, *LICENSES, *GRAPHS, *GRAPH_SETTINGS):
-        files.update({file.name: file for file in sorted(path.glob(pattern))})
-    for pattern in (*GRAPHS, *GRAPH_SETTINGS, CONFIG_FILE, PROCESSOR_FILE):
-        files.update({f"{GRAPH_FOLDER}/{file.name}": file for file in sorted((path / GRAPH_FOLDER).glob(pattern))})
+    files.update({file.name: file for file in sorted(path.glob(LICENSES))})
+    for inner, patterns in LISTED.items():
+        for pattern in patterns:
+            found = sorted((path / inner).glob(pattern))
+            files.update({file.relative_to(path).as_posix(): file for file in found})
     return {name: content for name, content in files.items() if isinstance(content, bytes) or content.is_file()}
+
+
+def outdated_files(there: Iterable[str], new: Collection[str]) -> list[str]:
+    """
+    Files of a repository that an earlier push has left and a new one doesn't bring: graphs of other weights, say, and
+    pictures that no card shows.
+
+    >>> outdated_files(["config.json", "onnx/model.onnx", "notes.txt", "figures/det_val.png"], ["config.json"])
+    ['figures/det_val.png', 'onnx/model.onnx']
+    """
+    ours = {**LISTED, "": (*LISTED[""], "*_patchnet.py"), PICTURE_FOLDER: ("*.png",)}
+    outdated = []
+    for name in set(there) - set(new):
+        folder, _, file = name.rpartition("/")
+        if any(fnmatch(file, pattern) for pattern in ours.get(folder, ())):
+            outdated.append(name)
+    return sorted(outdated)
 
 
 def remote_code(folder: Path) -> dict[str, Path] | None:

@@ -41,7 +41,12 @@ class Upload:
 
     def table(self) -> str:
         """Names and sizes, and their sum, as text."""
-        return files_table({name: len(content_of(content)) for name, content in self.files.items()})
+        return files_table(
+            {
+                name: len(content) if isinstance(content, bytes) else content.stat().st_size
+                for name, content in self.files.items()
+            }
+        )
 
 
 def model_upload(
@@ -82,8 +87,9 @@ def model_upload(
         files.update(shown_pictures(Path(folder)))
     else:
         files[CARD_FILE] = card.text.encode("utf-8")
-    # The files of the folder, where there are, are those that the card was written with.
-    files = {**card.pictures, **files}
+    for name, picture in card.pictures.items():
+        # The file of the folder, where there is one, is what the card was written with.
+        files.setdefault(name, picture)
     check_leaks(files, allowed)
     return Upload(repo, files, note)
 

@@ -3,12 +3,13 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from huggingface_hub import CommitInfo, CommitOperationAdd, HfApi, hf_hub_download
+from huggingface_hub import CommitInfo, CommitOperationAdd, CommitOperationDelete, HfApi
 from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
 from ..cards.card import CARD_FILE, is_ours
 from ..errors import InputError
 from .hub_errors import hub_errors
+from .model_files import outdated_files
 from .model_upload import Upload
 
 
@@ -23,6 +24,8 @@ def push(
 ) -> CommitInfo:
     """
     Brings a model to the Hub in one commit; makes the repository and the branch where they are missing.
+
+    What an earlier push has left on the branch and this one doesn't bring is removed by the same commit.
 
     Args:
         upload: from [`patchnet_hf.hub.model_upload.model_upload`].
@@ -42,11 +45,13 @@ def push(
     api = HfApi(token=token, library_name="patchnet_hf")
     with hub_errors(upload.repo):
         prepare_repository(api, upload.repo, "model", private, revision)
-        check_remote_card(upload.repo, "model", revision, token, overwrite_card, is_ours, upload.card)
+        check_remote_card(api, upload.repo, "model", revision, overwrite_card, is_ours, upload.card)
         operations = [
             CommitOperationAdd(name, content if isinstance(content, bytes) else str(content))
             for name, content in upload.files.items()
         ]
+        there = api.list_repo_files(upload.repo, revision=revision)
+        operations += [CommitOperationDelete(name) for name in outdated_files(there, upload.files)]
         return api.create_commit(upload.repo, operations, commit_message=message, revision=revision)
 
 
@@ -68,10 +73,10 @@ def prepare_repository(api: HfApi, repo: str, kind: str, private: bool, revision
 
 
 def check_remote_card(
+    api: HfApi,
     repo: str,
     kind: str,
     revision: str | None,
-    token: str | None,
     overwrite: bool,
     as_written: Callable[[str], bool],
     new: str,
@@ -90,7 +95,7 @@ def check_remote_card(
         InputError: it was edited, is another than `new`, and isn't to be overwritten.
     """
     try:
-        file = hf_hub_download(repo, CARD_FILE, repo_type=kind, revision=revision, token=token)
+        file = api.hf_hub_download(repo, CARD_FILE, repo_type=kind, revision=revision)
     except LocalEntryNotFoundError:
         raise  # The Hub couldn't be asked.
     except EntryNotFoundError:

@@ -1,5 +1,6 @@
 """Which weights a model may be loaded from: safetensors alone, because loading a pickle can run any code."""
 
+import json
 import os
 
 from transformers.utils import (
@@ -41,7 +42,7 @@ def check_safetensors(
     """
     if use_safetensors is False:
         raise ValueError("use_safetensors=False asks for pickled weights, which could run any code; leave it out")
-    if source is None or variant is not None or download.get("gguf_file") is not None:
+    if source is None or download.get("gguf_file") is not None:
         return
     if os.path.isfile(source):
         if not str(source).endswith(".safetensors"):
@@ -52,12 +53,34 @@ def check_safetensors(
     failure = None
     for name in SAFE_NAMES:
         try:
-            cached_file(source, name, subfolder=subfolder, **place)
-            return
+            found = cached_file(source, of_variant(name, variant), subfolder=subfolder, **place)
         except OSError as error:
             failure = failure or error
+            continue
+        if name == SAFE_WEIGHTS_INDEX_NAME and (pickled := pickled_shard(found)) is not None:
+            raise ValueError(refusal(source, pickled))
+        return
     for name in PICKLE_NAMES:
+        name = of_variant(name, variant)
         if has_file(source, f"{subfolder}/{name}" if subfolder else name, **place):
             raise ValueError(refusal(source, name)) from failure
     # Not left to transformers, which would have another server look for weights to convert.
     raise failure
+
+
+def of_variant(name: str, variant: str | None) -> str:
+    """
+    What a file of weights is called in a variant, such as `"fp16"`.
+
+    >>> of_variant("model.safetensors", "fp16"), of_variant("model.safetensors", None)
+    ('model.fp16.safetensors', 'model.safetensors')
+    """
+    stem, _, suffix = name.rpartition(".")
+    return name if variant is None else f"{stem}.{variant}.{suffix}"
+
+
+def pickled_shard(index: str | os.PathLike) -> str | None:
+    """The first file of an index of safetensors that is none; transformers loads whatever the index names."""
+    with open(index, encoding="utf-8") as file:
+        shards = json.load(file)["weight_map"].values()
+    return next((shard for shard in shards if not shard.endswith(".safetensors")), None)

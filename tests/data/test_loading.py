@@ -75,6 +75,7 @@ def test_sets_of_one_name_are_told_apart_by_as_much_of_their_folders_as_it_takes
         ((None, ["{}/one:trian"], None), "did you mean train"),
         ((None, ["{}/one:train"], ["{}/one:val", "{}/one:val"]), "one:val are the same evaluation set; leave one"),
         (("{}", None, None), "no dataset_dict.json"),
+        (("{}/three/only", None, None), r"a single Dataset without splits.* DatasetDict\(train=dataset\)"),
     ],
 )
 def test_what_cannot_be_loaded_is_said_in_one_line(folders, arguments, message):

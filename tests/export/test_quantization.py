@@ -9,7 +9,7 @@ from scipy.special import expit
 from patchnet_hf.evaluation.scoring import score_dataset
 from patchnet_hf.export.exporter import export_graph, module_of
 from patchnet_hf.export.options import GraphOptions
-from patchnet_hf.export.quantization import quantize_graph
+from patchnet_hf.export.quantization import quantize_graph, quantized_nodes
 from patchnet_hf.inference.graph_outputs import GraphOutput
 from patchnet_hf.inference.scorers import load_scorer
 
@@ -62,6 +62,7 @@ def test_pixels_and_head_stay_float_and_weights_are_int8(of_learned):
         pixels, kernel = (made_by[name] for name in node.input[:2])
         assert pixels.op_type == kernel.op_type == "DequantizeLinear"
         assert weights[kernel.input[0]].data_type == onnx.TensorProto.INT8
+        assert weights[pixels.input[2]].data_type == onnx.TensorProto.UINT8, "of activations, by their zero point"
         assert len(weights[kernel.input[1]].dims) == 1, "a scale for each channel"
     float_nodes = [node for node in graph.node if not module_of(node).startswith("model.patchnet.backbone")]
     quantizing = [node for node in float_nodes if node.op_type in ("Conv", "MatMul", "Gemm")]
@@ -90,6 +91,10 @@ def test_backbones_of_all_kinds_are_quantised(graph_of, model_of, textures, tmp_
     expected, given = (scorer.score(views).log_odds for scorer in (graph, small))
     assert np.corrcoef(expected, given)[0, 1] > 0.95
     assert np.abs(expit(expected) - expit(given)).mean() < 0.03
+    full = onnx.load(graph.path).graph
+    constants, names = {entry.name for entry in full.initializer}, quantized_nodes(full)
+    sums = [node for node in full.node if node.op_type == "Add" and node.name in names]
+    assert sums and not any(constants.intersection(node.input) for node in sums), "of branches alone, not of biases"
 
 
 def test_a_graph_without_a_backbone_is_not_quantised(of_learned, tmp_path):

@@ -46,6 +46,7 @@ class HubDouble:
         tokens: those that came with requests.
         unknown: requests that it has no answer for; a test that uses the double expects none.
         page: files on one page of a listing.
+        answers: whether it answers; otherwise it hangs up.
     """
 
     def __init__(self):
@@ -54,6 +55,7 @@ class HubDouble:
         self.tokens: list[str | None] = []
         self.unknown: list[str] = []
         self.page = 4
+        self.answers = True
         self._uploaded: dict[str, bytes] = {}
         self._lock = threading.Lock()
         hub = self
@@ -63,6 +65,9 @@ class HubDouble:
 
             def answer(self):
                 length = int(self.headers.get("Content-Length") or 0)
+                if not hub.answers:
+                    self.close_connection = True
+                    return
                 hub._respond(self, self.rfile.read(length) if length else b"")
 
             do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = answer
@@ -89,6 +94,7 @@ class HubDouble:
         with self._lock:
             for held in (self.repositories, self.requests, self.tokens, self.unknown, self._uploaded):
                 held.clear()
+            self.answers = True
 
     def stop(self) -> None:
         self._server.shutdown()

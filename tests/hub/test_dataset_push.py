@@ -104,6 +104,29 @@ def test_columns_are_searched_for_what_must_not_be_published(converted, tmp_path
         dataset_upload(folder, REPO)
 
 
+@pytest.mark.parametrize(
+    ("feature", "value", "finding"),
+    [
+        (datasets.Value("large_string"), "/data/faces/anna", "the path /data/faces/anna"),
+        ([{"origin": datasets.Value("string")}], [{"origin": "/data/faces/anna"}], "the path /data/faces/anna"),
+        (datasets.Image(), {"bytes": b"", "path": "hf_" + "x9" * 17}, "a Hugging Face token"),
+    ],
+)
+def test_columns_beyond_the_contract_are_searched_whatever_their_type(converted, tmp_path, feature, value, finding):
+    part = datasets.load_from_disk(str(converted))["train"]
+    more = part.add_column("more", [value] * len(part), feature=datasets.Features({"more": feature})["more"])
+    datasets.DatasetDict(train=more).save_to_disk(tmp_path / "data")
+    with pytest.raises(InputError, match=f"column more of split train holds {finding}"):
+        dataset_upload(str(tmp_path / "data"), REPO)
+
+
+def test_names_of_classes_and_columns_are_searched(converted, tmp_path):
+    splits = datasets.load_from_disk(str(converted))
+    datasets.DatasetDict(train=splits["train"].add_column("/data/faces/a", [0] * 8)).save_to_disk(tmp_path / "data")
+    with pytest.raises(InputError, match="the schema of split train holds the path /data/faces/a"):
+        dataset_upload(str(tmp_path / "data"), REPO)
+
+
 def test_what_is_harmless_passes_by_name(converted, tmp_path):
     folder = changed(converted, tmp_path / "data", source="/data/faces/anna")
     upload = dataset_upload(folder, REPO, allowed=["/data/faces/anna"])
@@ -119,3 +142,4 @@ def test_a_dataset_s_card_that_was_edited_on_the_hub_is_not_lost(hub, run, conve
     assert replaced.code == 0, replaced.err
     text = hub.dataset(REPO).files()["README.md"].decode()
     assert "Written on the Hub" not in text and "license: mit" in text, "a licence that was stated stays"
+    assert "Unless the metadata of this card name one, no licence is stated." in text

@@ -91,6 +91,36 @@ def test_pickles_beside_safetensors_are_left_alone(trapped, saved_model, sprung)
         assert not sprung.exists(), how
 
 
+@pytest.mark.parametrize("variant", [None, "fp16"])
+def test_an_index_of_safetensors_that_names_a_pickle_is_refused(trapped, sprung, variant):
+    folder = trapped(PICKLES[0])
+    name = "model.safetensors.index.json" if variant is None else f"model.safetensors.index.{variant}.json"
+    (folder / name).write_text('{"weight_map": {"classifier.weight": "pytorch_model.bin"}, "metadata": {}}')
+    with pytest.raises(ValueError, match=r"are a pickle \(pytorch_model\.bin\)"):
+        PatchNetForImageClassification.from_pretrained(folder, variant=variant, weights_only=False)
+    assert not sprung.exists()
+
+
+@pytest.mark.parametrize(("place", "options"), [("sub", {"subfolder": "sub"}), ("", {"variant": "fp16"})])
+def test_pickles_of_a_subfolder_or_a_variant_are_refused(trapped, sprung, place, options):
+    folder = trapped(PICKLES[0])
+    (folder / "sub").mkdir()
+    shutil.copy(folder / "config.json", folder / "sub")
+    name = "pytorch_model.fp16.bin" if "variant" in options else PICKLES[0]
+    (folder / PICKLES[0]).rename(folder / place / name)
+    with pytest.raises(ValueError, match=f"are a pickle .{name}."):
+        PatchNetForImageClassification.from_pretrained(folder, **options)
+    assert not sprung.exists()
+
+
+def test_a_variant_and_a_subfolder_in_safetensors_load(saved_model, tmp_path):
+    folder = shutil.copytree(saved_model, tmp_path / "model" / "sub")
+    (folder / "model.safetensors").rename(folder / "model.fp16.safetensors")
+    found = PatchNetForImageClassification.from_pretrained(folder.parent, subfolder="sub", variant="fp16")
+    expected = PatchNetForImageClassification.from_pretrained(saved_model).state_dict()
+    assert all(torch.equal(value, expected[name]) for name, value in found.state_dict().items())
+
+
 def test_asking_for_pickles_is_refused(trapped, sprung, tmp_path):
     folder = trapped(PICKLES[0])
     with pytest.raises(ValueError, match="use_safetensors=False asks for pickled weights"):

@@ -1,6 +1,7 @@
 """What the search for leaks finds, what it lets pass, and that it never repeats a secret."""
 
 import getpass
+import io
 import json
 import os
 import socket
@@ -8,6 +9,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from safetensors.torch import save
 
 from patchnet_hf.errors import InputError
@@ -21,6 +24,7 @@ SECRETS = {
     "an AWS key": "AKIA" + "X9" * 8,
     "a secret key": "sk-" + "x9" * 20,
     "a private key": "-----BEGIN " + "RSA PRIVATE KEY-----",
+    "a password in a URL": "https://anna:" + "opensesame@proxy",
 }
 
 
@@ -46,6 +50,9 @@ def test_the_value_of_a_secret_variable_is_found_whatever_it_looks_like(monkeypa
         ("trained on /data/faces/anna.jpg.", "/data/faces/anna.jpg"),
         ('{"folder": "/mnt/disk1/captures"}', "/mnt/disk1/captures"),
         ("in '/srv/a/b'", "/srv/a/b"),
+        ("searched in bin:/opt/y/b", "/opt/y/b"),
+        ("converted from C:/captures/mine/a.csv", "/captures/mine/a.csv"),
+        ('{"train": "/datasets/faces/train"}', "/datasets/faces/train"),
         ("at file:///data/x", "file:///data/x"),
         (json.dumps({"folder": r"C:\Users\anna\faces"}), r"C:\\Users\\anna\\faces"),
         (r"D:\captures\mine.csv", r"D:\captures\mine.csv"),
@@ -62,8 +69,8 @@ def test_paths_are_found_in_texts(text, path):
         "see https://huggingface.co/docs/hub/model-cards and http://host:8000/a/b",
         "types phone/live, phone/print/glossy; 3/4/5 and and/or",
         "python scripts/predict.py --model outputs/demo ./a/b ../c/d ~/e/f",
-        "</div></p> `/path/to/model/x` /datasets/someone/captures /usr/bin/python3",
-        "APCER / BPCER, [a](/docs/x)",
+        "</div></p> `/path/to/model/x` /usr/bin/python3",
+        "APCER / BPCER, [a](/docs/x/y), [b](/datasets/someone/captures)",
     ],
 )
 def test_what_is_no_path_of_a_machine_passes(text):
@@ -85,18 +92,44 @@ def test_names_of_the_user_and_the_host_are_found_as_words_but_not_in_code(monke
     assert list(findings("README.md", b"annamarias blueboxes")) == []
 
 
-def test_names_that_many_machines_share_tell_nothing(monkeypatch):
-    monkeypatch.setattr(getpass, "getuser", lambda: "root")
+@pytest.mark.parametrize("user", ["root", "demo", "will", "may"])
+def test_names_that_many_machines_share_and_words_of_every_card_tell_nothing(monkeypatch, user):
+    monkeypatch.setattr(getpass, "getuser", lambda: user)
     monkeypatch.setattr(socket, "gethostname", lambda: "localhost")
     monkeypatch.setattr(Path, "home", lambda: Path("/root"))
-    assert list(findings("README.md", b"the root of localhost")) == []
+    assert (
+        list(findings("README.md", b"the root of localhost, where a demo will run or may, /rootless and x/root")) == []
+    )
+    assert list(findings("README.md", b"in /root")) == ["the path /root"]
 
 
-def test_the_metadata_of_weights_are_searched_and_their_numbers_are_not():
+def test_a_file_s_own_name_is_searched(monkeypatch):
+    monkeypatch.setattr(getpass, "getuser", lambda: "annamaria")
+    assert list(findings("of-annamaria.onnx", b"")) == []
+    assert list(findings("annamaria.onnx", b"")) == ["the name annamaria of the user or the host"]
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_the_texts_in_a_png_file_are_searched(monkeypatch, compressed):
+    monkeypatch.setattr(socket, "gethostname", lambda: "bluebox")
+    told = PngInfo()
+    told.add_text("Comment", "drawn on bluebox from /data/faces/anna", zip=compressed)
+    stream = io.BytesIO()
+    Image.new("RGB", (4, 4)).save(stream, "png", pnginfo=told)
+    assert list(findings("det.png", stream.getvalue())) == [
+        "the path /data/faces/anna", "the name bluebox of the user or the host"
+    ]  # fmt: skip
+    assert list(findings("det.png", b"no picture")) == []
+
+
+def test_the_metadata_of_weights_are_searched_and_their_numbers_are_not(monkeypatch):
     numbers = torch.frombuffer(bytearray(b"/data/faces/anna"), dtype=torch.uint8)
     assert list(findings("model.safetensors", save({"weight": numbers}))) == []
     told = save({"weight": numbers}, metadata={"from": "/data/faces/anna"})
     assert list(findings("model.safetensors", told)) == ["the path /data/faces/anna"]
+    monkeypatch.setattr(socket, "gethostname", lambda: "bluebox")
+    told = save({"weight": numbers}, metadata={"host": "bluebox"})
+    assert list(findings("model.safetensors", told)) == ["the name bluebox of the user or the host"]
 
 
 def test_graphs_are_searched_for_homes_and_for_where_the_project_is_but_names_of_nodes_pass(monkeypatch, tmp_path):

@@ -1,6 +1,7 @@
 """A model pushed to the Hub by the script and loaded from there, with the package and without."""
 
 import json
+import os
 
 import pytest
 import torch
@@ -8,7 +9,9 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from patchnet_hf import PatchNetForImageClassification, PatchNetImageProcessor
+from patchnet_hf.errors import InputError
 from patchnet_hf.hub.model_upload import content_of, model_upload
+from patchnet_hf.hub.push import push
 
 REPO = "someone/patchnet"
 SETTINGS = {"config.json", "preprocessor_config.json", "model.safetensors"}
@@ -102,6 +105,26 @@ def test_a_branch_is_made_and_a_private_repository_too_and_nothing_is_pushed_twi
 
 
 @pytest.mark.slow
+def test_a_push_takes_away_what_an_earlier_one_left_and_nothing_of_others(hub, run, model_folder):
+    graph = model_folder / "onnx" / "model.onnx"
+    graph.parent.mkdir()
+    graph.write_bytes(b"of the weights before")
+    push = ["push_to_hub.py", "--model", model_folder, "--repo", REPO, "--revision", "v1"]
+    (first,) = run(push)
+    before = hub.model(REPO).files("v1")
+    theirs = {"int8/model.onnx": b"of somebody else", "notes.txt": b"mine"}
+    hub.put(REPO, {**before, **theirs, "figures/det_old.png": b""}, "v1")
+    graph.unlink()
+    (model_folder / "metrics.json").unlink()
+    (second,) = run(push)
+    assert first.code == second.code == 0, first.err + second.err
+    after = hub.model(REPO).files("v1")
+    assert set(before) - set(after) == {"onnx/model.onnx", "metrics.json"}
+    assert set(after) - set(before) == set(theirs)
+    assert hub.model(REPO).messages()[-2:] == ["by somebody else", "Upload model"], "in the same commit"
+
+
+@pytest.mark.slow
 def test_what_goes_wrong_is_one_line_that_says_what_to_do(hub, run, model_folder, new_model, tmp_path):
     push = ["push_to_hub.py", "--model", model_folder, "--repo"]
     hub.put("else/where", {})
@@ -176,15 +199,20 @@ def test_exported_graphs_go_up_beside_their_model(model_folder):
 
 
 @pytest.mark.slow
-def test_without_a_hub_a_dry_run_works_and_a_push_is_one_line(run, model_folder):
-    push = ["push_to_hub.py", "--model", model_folder, "--repo", REPO]
-    nowhere = {"HF_ENDPOINT": "http://127.0.0.1:9"}
-    dry, offline = run(([*push, "--dry-run"], {"HF_TOKEN": None}), push, HF_HUB_OFFLINE="1", **nowhere)
-    assert dry.code == 0, dry.err
+def test_a_dry_run_asks_nothing_of_the_hub_and_a_hub_that_does_not_answer_is_one_line(hub, run, model_folder):
+    push_it = ["push_to_hub.py", "--model", model_folder, "--repo", REPO]
+    (dry,) = run(([*push_it, "--dry-run"], {"HF_TOKEN": None}))
+    assert dry.code == 0 and not hub.requests, dry.err
     assert "model.safetensors" in dry.out and "# patchnet" in dry.out and "nothing was pushed" in dry.out
-    assert "HF_HUB_OFFLINE is set" in offline.refusal
-    (gone,) = run(push, **nowhere)
-    assert "the Hub at http://127.0.0.1:9 can't be reached" in gone.refusal
+    hub.answers = False
+    (gone,) = run(push_it)
+    assert f"the Hub at {hub.url} can't be reached" in gone.refusal
+
+
+def test_a_push_is_refused_in_a_line_where_hf_hub_offline_is_set(model_folder):
+    assert os.environ["HF_HUB_OFFLINE"] == "1", "so it is for all tests"
+    with pytest.raises(InputError, match="HF_HUB_OFFLINE is set, so the Hub isn't asked for anything; unset it"):
+        push(model_upload(model_folder, REPO))
 
 
 @pytest.mark.slow

@@ -11,8 +11,8 @@ REPO = "someone/patchnet"
 LOAD = """
 import json, sys
 import torch
+from safetensors.torch import load_file
 from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageClassification, pipeline
-from patchnet_hf.errors import InputError
 from patchnet_hf.inference.scorers import load_model, load_scorer
 from patchnet_hf.training.initialization import read_weights
 repo, *revisions = sys.argv[1:]
@@ -30,7 +30,7 @@ for revision in revisions:
         "weights": [
             of(AutoModelForImageClassification.from_pretrained(repo, **where).state_dict()),
             of(model.state_dict()), of(scorer.model.state_dict()), of(classify.model.state_dict()),
-            of(read_weights(repo, **where)[0]),
+            of(read_weights(repo, **where)[0]), of(load_file(scorer.weights)),
         ],
         "thresholds": [
             AutoConfig.from_pretrained(repo, **where).decision_threshold, model.config.decision_threshold,
@@ -47,7 +47,7 @@ print(json.dumps(told))
 
 @pytest.fixture
 def revisions(hub, new_model, tmp_path) -> dict[str, dict]:
-    """Two models in one repository: by the name of a branch or a commit, what is to be found there."""
+    """Two models in one repository: by branch, commit or `"none"`, what is to be found there."""
     expected = {}
     for seed, (branch, grid, threshold) in enumerate([("v1", 3, 0.25), ("main", 2, 0.75)]):
         folder = tmp_path / f"of_{branch}"
@@ -57,8 +57,8 @@ def revisions(hub, new_model, tmp_path) -> dict[str, dict]:
         commit = hub.put(REPO, {path.name: path.read_bytes() for path in folder.iterdir()}, branch)
         total = float(model.state_dict()["classifier.weight"].double().sum())
         values = {"weights": {total}, "thresholds": {threshold}, "grids": {grid}}
-        expected |= {branch: values, commit.sha: values}
-    return expected | {"none": expected["main"]}
+        expected |= {"v1": values, commit.sha: values} if branch == "v1" else {"none": values}
+    return expected
 
 
 @pytest.mark.slow

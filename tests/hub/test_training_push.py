@@ -42,10 +42,14 @@ def options(captures_folder, tmp_path) -> list[str]:
 
 def test_two_processes_push_once_what_the_script_pushes(hub, environment, options, project, run, python, tmp_path):
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    command = [sys.executable, *launcher, project / "scripts" / "train.py", *options, "--hub_revision", "v1"]
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, env=environment, cwd=tmp_path)
+    unsigned = {name: value for name, value in environment.items() if name != "HF_TOKEN"}
+    token = environment["HF_TOKEN"]
+    where = ["--hub_revision", "v1", "--hub_private_repo", "true", "--hub_token", token]
+    command = [sys.executable, *launcher, project / "scripts" / "train.py", *options, *where]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, env=unsigned, cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     held = hub.model(REPO)
+    assert held.private
     assert held.messages() == ["initial commit", "End of training"] and held.files("main") == {}
     assert done.stdout.count(f"commit {held.branches['v1'][:12]}") == 1
 
@@ -56,6 +60,8 @@ def test_two_processes_push_once_what_the_script_pushes(hub, environment, option
     assert not [name for name in files if name.startswith(("checkpoint", "runs", ".env", "training_args"))]
     for name, content in files.items():
         assert str(tmp_path).encode() not in content and b"AAE-no_bot" not in content, name
+        assert token.encode() not in content, name
+    assert not [path for path in folder.rglob("*") if path.is_file() and token.encode() in path.read_bytes()]
     metrics = json.loads((folder / "metrics.json").read_text())
     told = ModelCard(files["README.md"].decode()).data.eval_results
     acer = {result.metric_value for result in told if "ACER" in (result.metric_name or "")}
