@@ -108,6 +108,7 @@ def learned() -> Model:
         margin_live=0.1,
         similarity_weight=0.1,
         calibration={"scale": 0.7, "bias": -0.8},
+        decision_threshold=0.45,
     )
     model = Model(PatchNetForImageClassification(config), PatchNetImageProcessor(patch_size=32))
     of_textures.learn(*model, steps=80)

@@ -125,6 +125,7 @@ def test_the_record_says_what_was_made_and_how_it_compares(export, learned, capt
     assert calibrated["captures"] == 40 and sum(calibrated["attack_types"].values()) == 40
     comparison = record["comparison"]
     assert comparison["captures"] == 120 and comparison["left_out"] == 40
+    assert comparison["threshold"] == learned.network.config.decision_threshold == 0.45
     assert comparison["acer_increase_points"] <= 2
     assert comparison["probability"]["largest"] > 1e-4
     assert list(comparison["latency_ms"]) == list(comparison["size_bytes"])
@@ -203,10 +204,9 @@ def test_an_activation_that_half_precision_does_not_hold_is_refused(call, learne
             tensor *= factor
     folder = type(learned)(network, learned.processor).save(tmp_path / "large")
     code, _, complaints = call("export_onnx.py", "--model", folder, "--output", tmp_path / "out", "--fp16")
-    assert code == 2 and re.search(r"the float16 graph is broken: \d of 8 scores aren't numbers", complaints), (
-        complaints
-    )
-    assert complaints.count("\n") == 1 and not (tmp_path / "out").exists()
+    last = complaints.splitlines()[-1]  # transformers 5 shows a bar when the test saves its model
+    assert code == 2 and re.search(r"error: the float16 graph is broken: \d of 8 scores aren't numbers", last)
+    assert "Traceback" not in complaints and not (tmp_path / "out").exists()
 
 
 def test_an_export_is_replaced_only_when_asked_to_and_nothing_else_ever_is(call, export, learned_folder, tmp_path):
