@@ -29,6 +29,16 @@ def text_table(header: Sequence[str], rows: Sequence[Sequence[str]], left: Colle
     )
 
 
+def counted(count: int, noun: str, plural: str | None = None) -> str:
+    """
+    A number of things.
+
+    >>> counted(1, "core"), counted(2, "core"), counted(9, "patch", "patches")
+    ('1 core', '2 cores', '9 patches')
+    """
+    return f"{count} {noun if count == 1 else plural or noun + 's'}"
+
+
 def percent(share: float) -> str:
     """A share as percent with two decimals, `-` where it isn't defined.
 

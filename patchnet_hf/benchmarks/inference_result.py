@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass
 
 from ..cards.markdown import table as markdown_table
-from ..text_table import text_table
+from ..text_table import counted, text_table
 from .inference_settings import BASELINE, VARIANTS, InferenceSettings
 from .machine import Machine
 from .subject import Subject
@@ -103,7 +103,7 @@ class Comparison:
 
     def title(self) -> str:
         """What a batch is."""
-        return f"{_counted(self.captures, 'capture')} of {_counted(self.patches, 'patch', 'patches')}"
+        return f"{counted(self.captures, 'capture')} of {counted(self.patches, 'patch', 'patches')}"
 
     def notes(self) -> list[str]:
         """Sentences under the table: what wasn't timed and why, and what the network isn't alone in taking."""
@@ -152,8 +152,4 @@ class InferenceBenchmark:
         return "\n\n".join(parts)
 
     def _title(self, comparison: Comparison) -> str:
-        return f"{comparison.title()}, {_counted(self.settings.repeats, 'call')} of each in turn"
-
-
-def _counted(count: int, noun: str, plural: str | None = None) -> str:
-    return f"{count} {noun if count == 1 else plural or noun + 's'}"
+        return f"{comparison.title()}, {counted(self.settings.repeats, 'call')} of each in turn"

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import torch
 
+from ..text_table import counted
+
 PACKAGES = ("torch", "transformers", "timm", "onnxruntime", "onnxruntime-gpu")
 CPU_INFO = Path("/proc/cpuinfo")
 
@@ -55,8 +57,8 @@ class Machine:
         versions = ", ".join(f"{name} {version}" for name, version in self.versions.items())
         load = "" if self.load is None else f", load {self.load:.1f} before"
         gpu = "" if self.gpu is None else f"{self.gpu}, with "
-        counted = f"{_counted(self.cores, 'core')}, {_counted(self.threads, 'thread')}"
-        return f"{gpu}{self.processor}, {counted}{load}; {versions}"
+        cores, threads = counted(self.cores, "core"), counted(self.threads, "thread")
+        return f"{gpu}{self.processor}, {cores}, {threads}{load}; {versions}"
 
 
 def usable_cores() -> int:
@@ -83,7 +85,3 @@ def _processor() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"

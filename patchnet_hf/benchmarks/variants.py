@@ -25,8 +25,8 @@ from .subject import Subject
 
 # By which live log-odds may differ from those of PyTorch in float32 on the processor, as a share of the scale of the
 # head: the cosines, on which everything rests, differ by half as much. Rounding alone comes to 1e-7 of the scale in
-# float32, to 0.002 in bfloat16, and in int8 to 0.002 to 0.03, by the backbone. On a GPU PyTorch multiplies float32
-# with the digits of TF32, of which there are eight times as many as of bfloat16.
+# float32, to 0.002 in bfloat16, and in int8 to 0.002 to 0.03, by the backbone. On a GPU PyTorch's
+# convolutions of float32 round to TF32, which is eight times as fine as bfloat16.
 EXACT, TF32, BFLOAT16, INT8 = 5e-4, 5e-3, 0.02, 0.1
 # Pictures that int8 is calibrated on. They change its answers, not its time.
 CALIBRATED = 16
