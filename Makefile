@@ -9,6 +9,9 @@ PYTHON ?= python3
 VENV ?= .venv
 VENV5 ?= .venv-transformers5
 PY := $(VENV)/bin/python
+# Some processes side by side, one thread in each; a file's tests stay together, because they share what was trained.
+PYTEST := -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+TESTING := HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1
 LAUNCH := $(VENV)/bin/accelerate launch --quiet --config_file configs/accelerate/one_process.yaml
 
 CORE := $(VENV)/.installed-core
@@ -36,15 +39,15 @@ demo: $(CORE)
 	  --output outputs/demo-evaluation --overwrite
 
 test: $(DEV) $(WEB)
-	HF_HUB_OFFLINE=1 $(PY) -m pytest
+	$(TESTING) $(PY) $(PYTEST)
 
 # Without the tests that train or launch processes.
 test-fast: $(DEV) $(WEB)
-	HF_HUB_OFFLINE=1 $(PY) -m pytest -m "not slow"
+	$(TESTING) $(PY) $(PYTEST) -m "not slow"
 
 # optimum-onnx ends at transformers 4.57: its tests skip themselves.
 test-transformers5: $(DEV5) $(WEB)
-	HF_HUB_OFFLINE=1 $(VENV5)/bin/python -m pytest
+	$(TESTING) $(VENV5)/bin/python $(PYTEST)
 
 web: $(ORT_WEB)/.version-$(ORT_WEB_VERSION)
 

@@ -120,7 +120,7 @@ def test_a_run_killed_at_several_moments_ends_as_an_undisturbed_one(run, undistu
 
 def test_nothing_that_a_run_writes_is_a_pickle(undisturbed):
     files = [path for path in undisturbed.rglob("*") if path.is_file()]
-    assert {path.suffix for path in files} <= {".safetensors", ".json", ".csv", ".png", ".md"}, files
+    assert {path.suffix for path in files} <= {".safetensors", ".json", ".csv", ".png", ".md", ".py"}, files
     assert not [path for path in files if path.read_bytes()[:2] in (b"PK", b"\x80\x02")]
 
 
