@@ -122,11 +122,16 @@ def learned_folder(learned, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def captures(tmp_path_factory) -> Path:
-    """A dataset of textures: `dev`, `test`, and `live`, which has no attacks."""
+    """A dataset of textures: `dev`, `test`, `live` without attacks, and `faint` of a tenth of the contrast."""
     folder = tmp_path_factory.mktemp("captures") / "textures"
     test = of_textures.textures(160, seed=2)
-    live = test.select(range(0, len(test), 2))
-    datasets.DatasetDict({"dev": of_textures.textures(80, seed=1), "test": test, "live": live}).save_to_disk(folder)
+    sets = {
+        "dev": of_textures.textures(80, seed=1),
+        "test": test,
+        "live": test.select(range(0, len(test), 2)),
+        "faint": of_textures.textures(16, seed=3, contrast=0.1),
+    }
+    datasets.DatasetDict(sets).save_to_disk(folder)
     return folder
 
 

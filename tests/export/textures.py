@@ -26,14 +26,15 @@ def texture(kind: str, random: np.random.Generator) -> np.ndarray:
     return picture.round().clip(0, 255).astype(np.uint8)
 
 
-def textures(count: int, seed: int) -> datasets.Dataset:
-    """A dataset of captures, half of them live."""
+def textures(count: int, seed: int, contrast: float = 1.0) -> datasets.Dataset:
+    """A dataset of captures, half of them live, by `contrast` about a medium grey."""
     random = np.random.default_rng(seed)
     rows = []
     for number in range(count):
         kind = ("live", "print", "live", "replay")[number % 4]
         buffer = io.BytesIO()
-        Image.fromarray(texture(kind, random)).save(buffer, "PNG")
+        picture = 128 + contrast * (texture(kind, random) - 128.0)
+        Image.fromarray(picture.round().astype(np.uint8)).save(buffer, "PNG")
         rows.append(
             {
                 "image": {"bytes": buffer.getvalue(), "path": f"{kind}_{number}.png"},

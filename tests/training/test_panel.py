@@ -110,7 +110,7 @@ def test_the_panel_says_what_is_trained_on_what_and_how_long(tmp_path):
     assert trainer.state.max_steps == 12
     assert lines["evaluation"] == "near 13, far 8 captures"
     # Without evaluations there is nothing to write into metrics.csv.
-    assert lines["reports"].startswith("learning_curve.png in ") and "TensorBoard" not in lines
+    assert lines["reports"].startswith("learning_curve.png in") and "TensorBoard" not in lines
 
 
 def test_a_number_of_steps_is_told_in_epochs_and_a_long_list_goes_on_below_itself(tmp_path):
