@@ -44,7 +44,9 @@ class Batch:
 
     Attributes:
         pictures: B pictures.
-        pixel_values: `(B, V, 3, P, P)` float32, their normalised patches, on the device that computes.
+        pixel_values: `(B, V, 3, P, P)` float32, their normalised patches, on the device that computes, laid out in its
+            memory as the image processor lays them out (the channels last).
+        contiguous: the same, one plane after the other, as ONNX Runtime takes them.
     """
 
     pictures: list[Image.Image]
@@ -54,8 +56,12 @@ class Batch:
     def of(cls, pictures: Sequence[np.ndarray], subject: Subject, device: str = "cpu") -> "Batch":
         """Of `(H, W, 3)` uint8 pictures."""
         views = np.stack([subject.processor.views(picture) for picture in pictures])
-        pixel_values = subject.processor.normalize_views(views).contiguous().to(device)
+        pixel_values = subject.processor.normalize_views(views).to(device)
         return cls([Image.fromarray(picture) for picture in pictures], pixel_values)
+
+    @cached_property
+    def contiguous(self) -> Tensor:
+        return self.pixel_values.contiguous()
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,7 +188,7 @@ class VariantMaker:
 
         def run(batch: Batch) -> np.ndarray:
             # The patches are read where they lie, on a GPU too, as by PyTorch.
-            values, binding = batch.pixel_values, session.io_binding()
+            values, binding = batch.contiguous, session.io_binding()
             shape = tuple(values.shape)
             binding.bind_input("pixel_values", self.device, 0, np.float32, shape, values.data_ptr())
             binding.bind_output("logits", self.device)
