@@ -6,8 +6,8 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import onnx
 import torch
 from torch import nn
 from torch.export import Dim
@@ -19,6 +19,10 @@ from ..whole_file import whole_file
 from .graph import PatchGraph, PictureGraph
 from .half_precision import with_half_backbone
 from .options import GraphOptions
+
+# Imported where it is needed: it isn't installed everywhere, and who lacks it is told by what they asked for.
+if TYPE_CHECKING:
+    import onnx
 
 # What torch's exporter calls the modules that a node came from, and what we call the innermost.
 SCOPES = "pkg.torch.onnx.name_scopes"
@@ -80,23 +84,25 @@ def export_graph(
     return metadata
 
 
-def write_graph(graph: onnx.ModelProto, metadata: GraphMetadata, path: Path) -> None:
+def write_graph(graph: "onnx.ModelProto", metadata: GraphMetadata, path: Path) -> None:
     """Writes a graph with these metadata and no others of its own.
 
     Raises:
         OSError: the file can't be written.
     """
-    onnx.helper.set_model_props(graph, metadata.properties())
+    from onnx.helper import set_model_props
+
+    set_model_props(graph, metadata.properties())
     with whole_file(path) as unfinished:
         unfinished.write_bytes(graph.SerializeToString())
 
 
-def module_of(node: onnx.NodeProto) -> str:
+def module_of(node: "onnx.NodeProto") -> str:
     """The module that a node of an exported graph is from, such as `model.patchnet.backbone.stem`."""
     return next((entry.value for entry in node.metadata_props if entry.key == MODULE), "")
 
 
-def _keep_modules_alone(graph: onnx.ModelProto) -> None:
+def _keep_modules_alone(graph: "onnx.ModelProto") -> None:
     """Of the exporter's notes only each node's module stays: they hold the paths of this machine, in every node."""
     for held in (graph.graph, *graph.graph.input, *graph.graph.output, *graph.graph.value_info):
         del held.metadata_props[:]

@@ -7,12 +7,15 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 import numpy as np
-import onnx
 
 from ..inference.graph_metadata import GraphMetadata
 from .exporter import module_of, write_graph
+
+if TYPE_CHECKING:
+    import onnx
 
 # Convolutions and matrix products are where time and weights are; what lies between two of them in most networks is
 # quantised too, so that they hand on 8 bits. Softmax, normalisation layers and activation functions other than ReLU
@@ -44,6 +47,7 @@ def quantize_graph(
         ValueError: the graph has no backbone to quantise.
         OSError: the file can't be written.
     """
+    import onnx
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
@@ -78,7 +82,7 @@ def quantize_graph(
     return metadata
 
 
-def quantized_nodes(graph: onnx.GraphProto) -> list[str]:
+def quantized_nodes(graph: "onnx.GraphProto") -> list[str]:
     """Names of the nodes that are quantised: those of the backbone whose inputs come from captures or are weights."""
     constants = {entry.name for entry in graph.initializer}
     constants |= {name for node in graph.node if node.op_type == "Constant" for name in node.output}
