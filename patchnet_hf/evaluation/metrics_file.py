@@ -1,12 +1,10 @@
 """`metrics.json`: every number of an evaluation, and what was evaluated."""
 
-import platform
 from dataclasses import asdict
-from importlib.metadata import PackageNotFoundError, version
 
-from .. import __version__
 from ..inference.scorer import Scorer
 from ..json_files import finite
+from ..versions import versions_of
 from .job import Evaluation
 from .numbers import SetNumbers
 
@@ -30,23 +28,12 @@ def as_json(evaluation: Evaluation) -> dict:
         "evaluated": {
             "model": _model_json(evaluation.scorer),
             "data": {name: _data_json(evaluation, name) for name in evaluation.sets},
-            "versions": versions(),
+            "versions": versions_of(LIBRARIES),
             "date": evaluation.date,
             "command": evaluation.command,
         },
     }
     return finite(content)
-
-
-def versions() -> dict[str, str]:
-    """Versions of this package, Python and the libraries that scores depend on."""
-    found = {"patchnet_hf": __version__, "python": platform.python_version()}
-    for name in LIBRARIES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 def _numbers_json(numbers: SetNumbers) -> dict:

@@ -3,10 +3,11 @@
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
-from ..evaluation.metrics_file import versions
+from ..evaluation.metrics_file import LIBRARIES
 from ..inference.onnx_scorer import OnnxScorer
 from ..inference.scorer import Scorer
 from ..json_files import finite
+from ..versions import versions_of
 from .captures import ExportData
 from .comparison import Comparison
 from .parity import Parity
@@ -56,7 +57,7 @@ class Export:
             "checked": asdict(self.parity),
             "calibrated_on": calibration,
             "comparison": compared,
-            "versions": versions(),
+            "versions": versions_of(LIBRARIES),
             "date": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
             "command": self.command,
         }

@@ -1,10 +1,8 @@
 """`run.json`: what a training was made of, from which the model's card is written."""
 
-import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import timm
@@ -14,7 +12,6 @@ from datasets import Dataset
 from transformers import PreTrainedModel
 from transformers.trainer_callback import TrainerState
 
-from .. import __version__
 from ..cards.model_folder import RUN_FILE, read_json
 from ..cards.names import dataset_name, without_paths
 from ..data.balancing import BalancedSampling
@@ -23,6 +20,7 @@ from ..data.loading import TRAIN_SPLIT
 from ..data.summary import FileDigests, count_captures, file_digests, subjects_of
 from ..errors import InputError
 from ..models import PatchNetConfig, PatchNetImageProcessor
+from ..versions import versions_of
 from .arguments import DataArguments, ModelArguments, PatchNetTrainingArguments
 from .checkpoints import STATE_FILE
 from .report import write_json
@@ -112,7 +110,7 @@ class RunRecord:
         content = {
             "finished": finished,
             "date": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-            "versions": versions(),
+            "versions": versions_of(LIBRARIES),
             "device": device_kind(args.device),
             "processes": args.world_size,
             "start": self._start,
@@ -272,17 +270,6 @@ def filter_text(chosen: CaptureFilter | None) -> str | None:
             parts.append(f"{name} {'not ' if condition.negated else ''}{shown}")
         alternatives.append("; ".join(parts))
     return " | ".join(alternatives)
-
-
-def versions() -> dict[str, str]:
-    """Of this package, Python and the libraries that a training depends on."""
-    found = {"patchnet_hf": __version__, "python": platform.python_version()}
-    for name in LIBRARIES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 def device_kind(device: torch.device) -> str:
