@@ -311,6 +311,8 @@ def _pillow_pixels(image: PIL.Image.Image) -> np.ndarray:
 
 def oriented(pixels: np.ndarray, orientation: int) -> np.ndarray:
     """Turns and mirrors `(H, W, 3)` pixels upright, by the EXIF orientation 1 to 8 (anything else: as it is)."""
+    if orientation not in range(2, 9):
+        return pixels
     if orientation in (5, 7):
         pixels = pixels.transpose(1, 0, 2)
     turns = {3: 2, 6: 3, 7: 2, 8: 1}.get(orientation, 0)
