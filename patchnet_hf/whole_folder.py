@@ -91,8 +91,8 @@ def resumable_folder(target: Path) -> Iterator[Path]:
     A folder beside `target` to work in, that outlives the process that is killed while it works.
 
     The next block for the same target gets it with what lies in it, and has to know what of that is whole. What the
-    block writes to [`FINISHED_FOLDER`] in it becomes `target` when the block ends. The folder is gone then, and when the block
-    fails; Ctrl-C and the end of the process leave it.
+    block writes to [`FINISHED_FOLDER`] in it becomes `target` when the block ends. The folder is gone then, and when
+    the block fails; Ctrl-C and the end of the process leave it.
 
     Raises:
         InputError: the folder can't be made or written, or another process works in it.
@@ -113,9 +113,7 @@ def resumable_folder(target: Path) -> Iterator[Path]:
         _put_in_place(work / FINISHED_FOLDER, target, replaced=work / REPLACED_FOLDER)
     except OSError as error:
         raise InputError(f"output {target}: can't be written: {error}") from error
-    except Exception:
-        raise
-    except BaseException:
+    except (KeyboardInterrupt, SystemExit):
         finished = False
         raise
     finally:
