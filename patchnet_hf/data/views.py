@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import PIL.Image
@@ -11,6 +12,9 @@ from datasets import Dataset, Image, IterableDataset
 from ..models.image_processing_patchnet import PatchNetImageProcessor, crop_face, pad_to_patch, resize_image
 from .decoding import decode_image
 from .schema import BONA_FIDE, SPOOF
+
+if TYPE_CHECKING:  # albumentations takes more than a second to import
+    from .augmentation import Augmentation
 
 TRAINING_VIEWS = 2
 
@@ -58,7 +62,18 @@ def random_patch(face: np.ndarray, patch_size: int, random: np.random.Generator,
     return np.ascontiguousarray(patch)
 
 
-def training_item(row: dict, label: int, processor: PatchNetImageProcessor, random: np.random.Generator) -> dict:
+def face_of(row: dict, processor: PatchNetImageProcessor) -> np.ndarray:
+    """The face `(H, W, 3)` uint8 of a row with `image` and `face_box`."""
+    return crop_face(decode_capture(row["image"]), row["face_box"], processor.face_expand)
+
+
+def training_item(
+    row: dict,
+    label: int,
+    processor: PatchNetImageProcessor,
+    random: np.random.Generator,
+    augmentation: "Augmentation | None" = None,
+) -> dict:
     """
     Two random views of one capture.
 
@@ -67,11 +82,14 @@ def training_item(row: dict, label: int, processor: PatchNetImageProcessor, rand
         label: patch-type id.
         processor: its mode, patch size and face expansion shape the views.
         random: source of the views.
+        augmentation: makes the views of the face, instead of the processor's mode.
 
     Returns:
         `{"pixel_values": (2, P, P, 3) uint8, "labels": label}`.
     """
-    face = crop_face(decode_capture(row["image"]), row["face_box"], processor.face_expand)
+    face = face_of(row, processor)
+    if augmentation is not None:
+        return {"pixel_values": augmentation.views(face, random, TRAINING_VIEWS), "labels": label}
     # A face photographed upright is turned in the "patches" recipe only, where no face can be recognised.
     rotate = processor.mode == "patches"
     face = face if rotate else resize_image(face, processor.resize_size)
@@ -95,6 +113,7 @@ class TrainingViews(torch.utils.data.Dataset):
         processor: its mode, patch size and face expansion shape the views.
         patch_types: the model's patch types; every capture's type must be among them.
         seed: of the views.
+        augmentation: makes the views of the face, instead of the processor's mode; tried on the first capture.
 
     Attributes:
         dataset: as given.
@@ -103,10 +122,18 @@ class TrainingViews(torch.utils.data.Dataset):
     Items: `{"pixel_values": (2, P, P, 3) uint8, "labels": int, "attack_types": int}`.
     """
 
-    def __init__(self, dataset: Dataset, processor: PatchNetImageProcessor, patch_types: Sequence[str], seed: int = 0):
+    def __init__(
+        self,
+        dataset: Dataset,
+        processor: PatchNetImageProcessor,
+        patch_types: Sequence[str],
+        seed: int = 0,
+        augmentation: "Augmentation | None" = None,
+    ):
         self.dataset = dataset
         self.processor = processor
         self.seed = seed
+        self.augmentation = augmentation
         # In shared memory, so that workers which live on from epoch to epoch see it change.
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
         names = dataset.features["patch_type"].names
@@ -121,6 +148,8 @@ class TrainingViews(torch.utils.data.Dataset):
         self.attack_types = [BONA_FIDE, *sorted(attacks)]
         self._attack_ids = {name: index for index, name in enumerate(self.attack_types) if index}
         self._rows = encoded_images(dataset, ["image", "face_box", "patch_type", "label", "attack_type"])
+        if augmentation is not None and len(self._rows):
+            augmentation.check(face_of(self._rows[0], processor))
 
     def set_epoch(self, epoch: int):
         """Draws other views from now on, in workers that run already, too."""
@@ -137,7 +166,7 @@ class TrainingViews(torch.utils.data.Dataset):
         random = np.random.default_rng((self.seed, self._epoch.item(), int(index)))
         attack_type = self._attack_ids[row["attack_type"]] if row["label"] == SPOOF else 0
         return {
-            **training_item(row, self._type_ids[row["patch_type"]], self.processor, random),
+            **training_item(row, self._type_ids[row["patch_type"]], self.processor, random, self.augmentation),
             "attack_types": attack_type,
         }
 
