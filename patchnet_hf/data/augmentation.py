@@ -125,13 +125,16 @@ class Augmentation:
         for number in range(self._shared, len(self._transforms)):
             image = self._applied(number, image)
         side = self.patch_size
-        if image.shape != (side, side, 3) or image.dtype != np.uint8:
-            height, width = image.shape[:2]
-            what = f"ends in {height} x {width} pixels" if image.shape[2:] == (3,) else f"ends in shape {image.shape}"
+        if image.dtype != np.uint8 or image.shape[2:] != (3,):
             raise InputError(
-                f"{self.name} {what if image.dtype == np.uint8 else f'ends in {image.dtype}'}, but patch_size is "
-                f'{side} and views are RGB of 8 bits; end it with a crop to "{PATCH_SIZE}", or choose another '
-                "--patch_size"
+                f"{self.name} ends in {image.dtype} of shape {image.shape}; views are RGB of 8 bits, of shape "
+                f"({side}, {side}, 3)"
+            )
+        if image.shape[:2] != (side, side):
+            height, width = image.shape[:2]
+            raise InputError(
+                f"{self.name} ends in {width}x{height} pixels, but patch_size is {side}; give --patch_size as it "
+                f'ends, or end it with a crop to "{PATCH_SIZE}"'
             )
         return image
 
