@@ -64,7 +64,8 @@ def draw_augmentation_sheet(
         augmentation.check(face)
     columns = min(views + 1, 7)
     rows_of_a_face = math.ceil((views + 1) / columns)
-    figure = Figure(figsize=(1.9 * columns, 2.05 * rows_of_a_face * len(faces)), layout="constrained", dpi=120)
+    height = 0.4 + (2.0 * rows_of_a_face + 0.4) * len(faces)
+    figure = Figure(figsize=(1.9 * columns, height), layout="constrained", dpi=100)
     axes = figure.subplots(rows_of_a_face * len(faces), columns, squeeze=False)
     for axis in axes.flat:
         axis.axis("off")
