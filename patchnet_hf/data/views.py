@@ -3,15 +3,25 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import PIL.Image
 import torch
 from datasets import Dataset, Image, IterableDataset
 
-from ..models.image_processing_patchnet import PatchNetImageProcessor, face_region, pad_to_patch, resize_image
+from ..models.image_processing_patchnet import (
+    PatchNetImageProcessor,
+    crop_face,
+    face_region,
+    pad_to_patch,
+    resize_image,
+)
 from .encoded_image import DecodedImage, EncodedImage
 from .schema import BONA_FIDE, SPOOF
+
+if TYPE_CHECKING:  # albumentations takes more than a second to import
+    from .augmentation import Augmentation
 
 TRAINING_VIEWS = 2
 
@@ -119,7 +129,13 @@ def random_patches(
     return [place.within(first_row, first_column).cut(needed, patch_size) for place in places]
 
 
-def training_item(row: dict, label: int, processor: PatchNetImageProcessor, random: np.random.Generator) -> dict:
+def training_item(
+    row: dict,
+    label: int,
+    processor: PatchNetImageProcessor,
+    random: np.random.Generator,
+    augmentation: "Augmentation | None" = None,
+) -> dict:
     """
     Two random views of one capture.
 
@@ -128,12 +144,15 @@ def training_item(row: dict, label: int, processor: PatchNetImageProcessor, rand
         label: patch-type id.
         processor: its mode, patch size and face expansion shape the views.
         random: source of the views.
+        augmentation: makes the views of the face, instead of the processor's mode.
 
     Returns:
         `{"pixel_values": (2, P, P, 3) uint8, "labels": label}`.
     """
     image = open_capture(row["image"])
     region = face_region(image.height, image.width, row["face_box"], processor.face_expand)
+    if augmentation is not None:
+        return {"pixel_values": augmentation.views(image.region(*region), random, TRAINING_VIEWS), "labels": label}
     if processor.mode == "patches":
         views = random_patches(image, region, processor.patch_size, random)
     else:
@@ -158,6 +177,7 @@ class TrainingViews(torch.utils.data.Dataset):
         processor: its mode, patch size and face expansion shape the views.
         patch_types: the model's patch types; every capture's type must be among them.
         seed: of the views.
+        augmentation: makes the views of the face, instead of the processor's mode; tried on the first capture.
 
     Attributes:
         dataset: as given.
@@ -166,10 +186,18 @@ class TrainingViews(torch.utils.data.Dataset):
     Items: `{"pixel_values": (2, P, P, 3) uint8, "labels": int, "attack_types": int}`.
     """
 
-    def __init__(self, dataset: Dataset, processor: PatchNetImageProcessor, patch_types: Sequence[str], seed: int = 0):
+    def __init__(
+        self,
+        dataset: Dataset,
+        processor: PatchNetImageProcessor,
+        patch_types: Sequence[str],
+        seed: int = 0,
+        augmentation: "Augmentation | None" = None,
+    ):
         self.dataset = dataset
         self.processor = processor
         self.seed = seed
+        self.augmentation = augmentation
         # In shared memory, so that workers which live on from epoch to epoch see it change.
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
         names = dataset.features["patch_type"].names
@@ -184,6 +212,9 @@ class TrainingViews(torch.utils.data.Dataset):
         self.attack_types = [BONA_FIDE, *sorted(attacks)]
         self._attack_ids = {name: index for index, name in enumerate(self.attack_types) if index}
         self._rows = encoded_images(dataset, ["image", "face_box", "patch_type", "label", "attack_type"])
+        if augmentation is not None and len(self._rows):
+            first = self._rows[0]
+            augmentation.check(crop_face(decode_capture(first["image"]), first["face_box"], processor.face_expand))
 
     def set_epoch(self, epoch: int):
         """Draws other views from now on, in workers that run already, too."""
@@ -200,7 +231,7 @@ class TrainingViews(torch.utils.data.Dataset):
         random = np.random.default_rng((self.seed, self._epoch.item(), int(index)))
         attack_type = self._attack_ids[row["attack_type"]] if row["label"] == SPOOF else 0
         return {
-            **training_item(row, self._type_ids[row["patch_type"]], self.processor, random),
+            **training_item(row, self._type_ids[row["patch_type"]], self.processor, random, self.augmentation),
             "attack_types": attack_type,
         }
 

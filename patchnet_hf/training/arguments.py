@@ -127,6 +127,13 @@ class DataArguments:
     grid: int = field(default=3, metadata={"help": "Evaluation averages over GRID x GRID patches."})
     resize_size: int = field(default=232, metadata={"help": "Recipe resize: side that the face is resized to."})
     face_expand: float = field(default=1.3, metadata={"help": "Factor on the sides of a face box."})
+    augmentation: str | None = field(
+        default=None,
+        metadata={
+            "help": "JSON file of albumentations' transforms that make the training views of a face, instead of the "
+            "recipe's random crops: configs/augmentation/medium2.json, or one of your own; docs/augmentation.md."
+        },
+    )
     balance: str = field(
         default="none",
         metadata={

@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 from transformers.trainer_callback import TrainerState
 
 from ..cards.model_folder import RUN_FILE, read_json
-from ..cards.names import dataset_name, without_paths
+from ..cards.names import dataset_name, folder_name, without_paths
 from ..data.balancing import BalancedSampling
 from ..data.filters import CaptureFilter
 from ..data.loading import TRAIN_SPLIT
@@ -212,6 +212,7 @@ def recipe_of(trainer: PatchNetTrainer, data: DataArguments, planned: int) -> di
     config: PatchNetConfig = model.config
     processor: PatchNetImageProcessor = trainer.processing_class
     balance = BalancedSampling.parse(data.balance, data.balance_length)
+    augmentation = getattr(trainer.train_dataset, "augmentation", None)
     of_config = ("backbone", "backbone_kwargs", "dropout", "drop_path_rate", "scale", "margin_live", "margin_spoof")
     of_processor = ("mode", "patch_size", "grid", "resize_size", "face_expand")
     of_arguments = ("weight_decay", "decay_norms_and_biases", "max_grad_norm", "ema_decay", "ema_warmup", "seed")
@@ -240,6 +241,9 @@ def recipe_of(trainer: PatchNetTrainer, data: DataArguments, planned: int) -> di
         "data_seed": args.data_seed,
         "sync_batch_norm": args.sync_batch_norm,
         "precision": args.precision_name,
+        "augmentation": None
+        if augmentation is None
+        else {"file": folder_name(augmentation.name), "transforms": augmentation.steps},
         "balance": None if balance is None else {"columns": list(balance.columns), "length": balance.length},
     }
 
