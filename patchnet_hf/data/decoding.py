@@ -5,12 +5,12 @@ chroma subsampling, libjpeg-turbo, OpenCV and Pillow (which `datasets.Image()` u
 the accurate inverse DCT and smooth chroma upsampling. The tests compare them bit for bit.
 """
 
+import contextlib
 import functools
 import io
 import re
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -35,8 +35,15 @@ _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _ORIENTATION_TAG = 0x0112
 # A marker that isn't a stuffed 0xFF data byte, a restart marker, or padding: what ends entropy-coded data.
 _MARKER_AFTER_SCAN = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]", re.DOTALL)
-# libjpeg's warnings that mean that pixels are missing or garbage. It has others for harmless oddities of encoders.
-_FATAL_JPEG_WARNINGS = ("premature end", "bad huffman code", "instead of rst")
+# libjpeg's warnings of harmless oddities of encoders; all others mean that pixels are missing or garbage. By their
+# words and not by the error code, which after a warning is that of a warning even where decoding has failed.
+_HARMLESS_JPEG_WARNINGS = (
+    "extraneous bytes before marker",
+    "unknown JFIF revision",
+    "Invalid SOS parameters for sequential",
+    "Unknown Adobe color transform",
+    "bad ICC marker",
+)
 
 
 def decode_image(data: bytes, decoder: Decoder = "auto") -> np.ndarray:
@@ -70,7 +77,7 @@ def turbojpeg_is_available() -> bool:
     return _turbojpeg() is not None
 
 
-@contextmanager
+@contextlib.contextmanager
 def quiet_opencv() -> Iterator[None]:
     """Keeps OpenCV from logging to stderr about files that :func:`decode_image` reports by a `ValueError` anyway."""
     log = getattr(cv2.utils, "logging", cv2)  # OpenCV 5, OpenCV 4
@@ -82,23 +89,34 @@ def quiet_opencv() -> Iterator[None]:
         log.setLogLevel(level)
 
 
+class _HarmlessJpegWarning(ValueError):
+    """libjpeg-turbo stopped at something harmless."""
+
+
 class _StrictTurboJPEG(turbojpeg.TurboJPEG):
     """PyTurboJPEG only *warns* when pixels are missing, and warns as loudly about harmless oddities."""
 
     # The mangled name is PyTurboJPEG 1's one place for what libjpeg-turbo reports; setup.cfg keeps us on version 1.
     def _TurboJPEG__report_error(self, handle):
         message = self._TurboJPEG__get_error_string(handle)
-        code = self._TurboJPEG__get_error_code
-        is_warning = code is not None and code(handle) == turbojpeg.TJERR_WARNING
-        if not is_warning or any(text in message.lower() for text in _FATAL_JPEG_WARNINGS):
-            raise ValueError(message)
+        if any(text in message for text in _HARMLESS_JPEG_WARNINGS):
+            raise _HarmlessJpegWarning(message)
+        raise ValueError(message)
+
+
+class _LenientTurboJPEG(_StrictTurboJPEG):
+    """Of several warnings it hears the last one; one that is harmless it passes over."""
+
+    def _TurboJPEG__report_error(self, handle):
+        with contextlib.suppress(_HarmlessJpegWarning):
+            super()._TurboJPEG__report_error(handle)
 
 
 @functools.cache
-def _turbojpeg() -> _StrictTurboJPEG | None:
-    # The wrapper keeps no state between calls (each has its own handle), so threads and forked workers may share it.
+def _turbojpeg() -> tuple[_StrictTurboJPEG, _LenientTurboJPEG] | None:
+    # The wrappers keep no state between calls (each has its own handle), so threads and forked workers may share them.
     try:
-        return _StrictTurboJPEG()
+        return _StrictTurboJPEG(), _LenientTurboJPEG()
     except (RuntimeError, OSError):
         return None
 
@@ -144,14 +162,24 @@ def _decode_jpeg(data: bytes, decoder: Decoder) -> np.ndarray:
     return oriented(pixels, jpeg_orientation(data, header))
 
 
-def decode_by_turbojpeg(data: bytes) -> np.ndarray:
+def decode_by_turbojpeg(data: bytes, lenient: bool = False) -> np.ndarray:
     """The pixels `(H, W, 3)` of a gray or RGB JPEG as they are stored; libjpeg-turbo has to be there.
+
+    Args:
+        data: of the file.
+        lenient: passes over broken data that something harmless comes after.
 
     Raises:
         ValueError: the data is corrupt.
     """
+    strict_library, lenient_library = _turbojpeg()
+    to_rgb = {"pixel_format": turbojpeg.TJPF_RGB}
     try:
-        return _turbojpeg().decode(data, pixel_format=turbojpeg.TJPF_RGB, flags=turbojpeg.TJFLAG_ACCURATEDCT)
+        if not lenient:
+            with contextlib.suppress(_HarmlessJpegWarning):
+                flags = turbojpeg.TJFLAG_ACCURATEDCT | turbojpeg.TJFLAG_STOPONWARNING
+                return strict_library.decode(data, flags=flags, **to_rgb)
+        return lenient_library.decode(data, flags=turbojpeg.TJFLAG_ACCURATEDCT, **to_rgb)
     except (ValueError, OSError) as error:
         raise ValueError(f"the JPEG data is corrupt: {error}") from error
 
@@ -164,7 +192,7 @@ def crop_by_turbojpeg(data: bytes, top: int, left: int, height: int, width: int)
     """
     try:
         # With `preserve`, blocks that reach over the right and lower border stay, too.
-        return _turbojpeg().crop(data, left, top, width, height, preserve=True, copynone=True)
+        return _turbojpeg()[1].crop(data, left, top, width, height, preserve=True, copynone=True)
     except (ValueError, OSError) as error:
         raise ValueError(f"the JPEG data is corrupt: {error}") from error
 

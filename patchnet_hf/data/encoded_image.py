@@ -135,7 +135,8 @@ def _decode_stored(data: bytes, header: JpegHeader, top: int, left: int, bottom:
     height, width = header.height, header.width
     # Colours are interpolated from the neighbouring blocks, so one more group on each side gives the same pixels.
     last_row = min(_up(bottom, group_height) + group_height, height)
-    if header.has_rows_in_order and last_row < height:
+    shortened = header.has_rows_in_order and last_row < height
+    if shortened:
         data, height = _with_height(data, header, last_row), last_row
     first_row = max(_down(top, group_height) - group_height, 0)
     first_column = max(_down(left, group_width) - group_width, 0)
@@ -144,7 +145,8 @@ def _decode_stored(data: bytes, header: JpegHeader, top: int, left: int, bottom:
     if _can_be_cropped(header) and cropped < CROP_PAYS_BELOW * height * width:
         data = crop_by_turbojpeg(data, first_row, first_column, last_row - first_row, last_column - first_column)
         top, bottom, left, right = top - first_row, bottom - first_row, left - first_column, right - first_column
-    return decode_by_turbojpeg(data)[top:bottom, left:right]
+    # The rows that are left out look like stray bytes before the end, which are harmless.
+    return decode_by_turbojpeg(data, lenient=shortened)[top:bottom, left:right]
 
 
 def _check_region(top: int, left: int, bottom: int, right: int, height: int, width: int) -> None:
