@@ -79,14 +79,12 @@ def parser() -> CommandParser:
     faces.add_argument(
         "--expand",
         type=float,
-        default=1.3,
         metavar="FACTOR",
         help="how much wider and higher than the box a crop is at least (default 1.3; 3 is 9 times its area)",
     )
     faces.add_argument(
         "--border",
         choices=("clip", "replicate"),
-        default="clip",
         help="where the grown box leaves the image: clip it (default), or replicate the outermost pixels",
     )
 
@@ -127,29 +125,24 @@ def main() -> int:
     arguments = parser().parse_args()
 
     # Imported late, so that --help and a mistyped option answer at once.
-    from patchnet_hf.preparation.image_writing import ImageSettings
     from patchnet_hf.preparation.job import OVERVIEW_FILE, REJECTED_FILE, SUMMARY_FILE, prepare
     from patchnet_hf.preparation.settings import (
         PreparationSettings,
         choose_boxes,
+        choose_images,
         choose_meanings,
-        parse_reencode,
         parse_split,
     )
 
     meanings = choose_meanings(arguments.layout, LAYOUTS, arguments.live, arguments.attack, arguments.pattern)
+    boxes = choose_boxes(arguments.boxes, arguments.detect, meanings)
     settings = PreparationSettings(
         input=arguments.input,
         output=arguments.output,
         meanings=meanings,
         source=arguments.source,
-        boxes=choose_boxes(arguments.boxes, arguments.detect, meanings),
-        images=ImageSettings(
-            keep_images=arguments.keep_images,
-            expand=arguments.expand,
-            border=arguments.border,
-            reencode=parse_reencode(arguments.reencode),
-        ),
+        boxes=boxes,
+        images=choose_images(boxes, arguments.keep_images, arguments.expand, arguments.border, arguments.reencode),
         frames=arguments.frames,
         split=parse_split(arguments.split, arguments.group_by, arguments.seed),
         on_error=arguments.on_error,
@@ -163,7 +156,7 @@ def main() -> int:
     for remark in summary.remarks():
         print(remark)
     if summary.rejected:
-        print(f"{summary.rejected} files were left out: see {arguments.output}/{REJECTED_FILE}")
+        print(f"left out: {summary.rejected}, see {arguments.output}/{REJECTED_FILE}")
     print(f"written to {arguments.output}: look at {OVERVIEW_FILE}; these counts are in {SUMMARY_FILE}")
     output = shlex.quote(arguments.output.rstrip("/"))
     print(f"next: python scripts/convert_dataset.py --csv {output} --output {output}-arrow")

@@ -23,7 +23,7 @@ from ..versions import versions_of
 from ..whole_folder import check_output_folder, whole_folder
 from .box_sources import DetectedBoxes
 from .descriptions import SPLITS, Description
-from .image_writing import PreparedImage, output_suffix, prepare_frame, prepare_image
+from .image_writing import BoxOf, PreparedImage, output_suffix, prepare_frame, prepare_image
 from .input_files import BadFile, InputFile, InputFiles, find_input_files
 from .jpeg_crop import check_that_jpegs_can_be_cropped
 from .label_lists import read_label_lists
@@ -31,7 +31,7 @@ from .layouts import Layout
 from .output_names import IMAGES, OutputNames
 from .overview import draw_overview
 from .rows import PreparedRow, write_rows
-from .settings import BY_FOLDERS, NO_SPLIT, PreparationSettings
+from .settings import BY_FOLDERS, NO_SPLIT, PathMeanings, PreparationSettings
 from .splitting import SplitShares, split_captures
 from .summary import PreparationSummary, count_rows
 
@@ -76,17 +76,23 @@ def prepare(settings: PreparationSettings, progress: bool = True) -> Preparation
     target = Path(os.path.realpath(settings.output))
     _check_output(settings, target)
     found = find_input_files(settings.input)
+    if not found.captures and not found.bad:
+        others = ", ".join(f"{name} {count}" for name, count in found.passed_over.items())
+        raise InputError(
+            f"input {settings.input}: no image or video in this folder or the folders below it"
+            f"{f'; passed over: {others}' if others else ''}"
+        )
     jobs, bad, ignored = _plan(found, settings)
     if bad and (settings.on_error == "stop" or not jobs):
-        raise InputError(_message(bad, settings, jobs))
+        raise InputError(_message(bad, found, settings))
     if not jobs:
-        raise InputError(f"input {settings.input}: no image or video in this folder or the folders below it")
+        raise InputError(f"input {settings.input}: the layout ignores all {counted(ignored, 'file')} in it")
     _check_jpegs(jobs, settings)
 
     with whole_folder(target) as work, quiet_opencv():
         rows = list(_prepared_rows(jobs, work, settings, bad, progress))
         if bad and (settings.on_error == "stop" or not rows):
-            raise InputError(_message(bad, settings, rows))
+            raise InputError(_message(bad, found, settings))
         lists = _lists(rows, settings)
         for name, of_list in lists.items():
             write_rows(work / name, of_list)
@@ -198,10 +204,12 @@ def _prepared_rows(
         job, future = ahead.popleft()
         bar.update()
         try:
-            return future.result()
+            rows, of_frames = future.result()
         except ValueError as error:
             bad.append(BadFile(job.file.name, str(error)))
             return []
+        bad.extend(of_frames)
+        return rows
 
     with tqdm(total=len(jobs), unit="file", desc="preparing", delay=0.5, disable=not progress) as bar:
         try:
@@ -215,9 +223,12 @@ def _prepared_rows(
             pool.shutdown(cancel_futures=True)
 
 
-def _prepare_file(job: Job, work: Path, settings: PreparationSettings) -> list[PreparedRow]:
+def _prepare_file(job: Job, work: Path, settings: PreparationSettings) -> tuple[list[PreparedRow], list[BadFile]]:
     """
     Writes the image, or the frames of a video.
+
+    Returns:
+        The rows of what was written, and the frames that can't be used.
 
     Raises:
         ValueError: the file can't be used.
@@ -230,27 +241,31 @@ def _prepare_file(job: Job, work: Path, settings: PreparationSettings) -> list[P
         raise ValueError(f"can't be read: {error.strerror}") from error
     if not data:
         raise ValueError("the file is empty")
+    bad: list[BadFile] = []
     if job.file.kind == "image":
         prepared = {job.target: prepare_image(data, box_of, settings.images)}
     else:
-        prepared = _prepared_frames(job, box_of, settings)
+        prepared = _prepared_frames(job, box_of, settings, bad)
     for name, image in prepared.items():
         (work / name).parent.mkdir(parents=True, exist_ok=True)
         (work / name).write_bytes(image.data)
-    return [
+    rows = [
         PreparedRow(name, job.description, settings.source_name, image.face_box, job.file.name)
         for name, image in prepared.items()
     ]
+    return rows, bad
 
 
-def _prepared_frames(job: Job, box_of, settings: PreparationSettings) -> dict[str, PreparedImage]:
+def _prepared_frames(
+    job: Job, box_of: BoxOf | None, settings: PreparationSettings, bad: list[BadFile]
+) -> dict[str, PreparedImage]:
     suffix = output_suffix("", settings.images, settings.boxes is not None)
     prepared = {}
     for frame in video_frames(job.file.path, settings.frames):
         try:
             prepared[f"{job.target}/{frame.number:06d}{suffix}"] = prepare_frame(frame.image, box_of, settings.images)
         except ValueError as error:
-            raise ValueError(f"frame {frame.number}: {error}") from error
+            bad.append(BadFile(job.file.name, f"frame {frame.number}: {error}"))
     return prepared
 
 
@@ -304,18 +319,19 @@ def _notes(lists: dict[str, list[PreparedRow]]) -> list[str]:
     return notes
 
 
-def _message(bad: Sequence[BadFile], settings: PreparationSettings, usable: Sequence) -> str:
-    advice = (
-        "" if settings.on_error == "skip" else f" (--on-error skip leaves them out and lists them in {REJECTED_FILE})"
-    )
-    reasons = Counter(_kind_of(file.reason) for file in bad)
-    head = f"{counted(len(bad), 'file')} can't be used, {len(usable)} can{advice}:"
-    lines = [f"  {file}" for file in bad[:LISTED_BAD_FILES]]
+def _message(bad: Sequence[BadFile], found: InputFiles, settings: PreparationSettings) -> str:
+    files = {file.name for file in bad}
+    total = len(files | {file.name for file in found.captures})
+    stops = settings.on_error == "stop"
+    advice = f" (--on-error skip leaves them out and lists them in {REJECTED_FILE})" if stops else ""
+    lines = [f"{len(files)} of {counted(total, 'file')} can't be used{advice}:"]
+    lines += [f"  {file}" for file in bad[:LISTED_BAD_FILES]]
     if len(bad) > LISTED_BAD_FILES:
         lines.append(f"  … and {len(bad) - LISTED_BAD_FILES} more")
+        reasons = Counter(_kind_of(file.reason) for file in bad)
         if len(reasons) > 1:
             lines += [f"  in all {count}: {reason}" for reason, count in reasons.most_common(5)]
-    return "\n".join([head, *lines])
+    return "\n".join(lines)
 
 
 def _kind_of(reason: str) -> str:
@@ -339,6 +355,7 @@ def _write_summary(path: Path, summary: PreparationSummary, settings: Preparatio
             "input": str(settings.input),
             "source": settings.source_name,
             "layout": settings.meanings.name if isinstance(settings.meanings, Layout) else None,
+            "paths": settings.meanings.as_json() if isinstance(settings.meanings, PathMeanings) else None,
             "boxes": None if settings.boxes is None else type(settings.boxes).__name__,
             "keep_images": images.keep_images,
             "expand": images.expand,

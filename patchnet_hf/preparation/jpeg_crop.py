@@ -75,7 +75,7 @@ def crop_jpeg(data: bytes, region: Region) -> tuple[bytes, Region]:
     part = wanted.on_blocks(frame.block_width, frame.block_height).clipped(frame.width, frame.height)
     try:
         (cropped,) = _library().crop_multiple(data, [(part.left, part.top, part.width, part.height)])
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         raise ValueError(f"the JPEG file can't be cropped without loss: {error}") from error
     return cropped, seen_region(part, orientation, *size)
 

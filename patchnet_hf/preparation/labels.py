@@ -71,7 +71,7 @@ class FolderLabels:
         matches: dict[str, str] = {}
         for component in components:
             for kind, names in self.names.items():
-                if any(fnmatch.fnmatchcase(component.casefold(), pattern) for pattern in names):
+                if any(_matches(component.casefold(), pattern) for pattern in names):
                     matches.setdefault(kind, component)
         attacks = {kind: component for kind, component in matches.items() if kind != BONA_FIDE}
         if len(attacks) > 1:
@@ -83,6 +83,11 @@ class FolderLabels:
             named = " and ".join(f"{component} ({kind})" for kind, component in said.items())
             raise ValueError(f"its path says both: {named}")
         return next(iter(attacks or matches))
+
+
+def _matches(component: str, pattern: str) -> bool:
+    # Brackets are a part of the name here, not a choice of characters.
+    return fnmatch.fnmatchcase(component, pattern.replace("[", "[[]"))
 
 
 def _names(text: str, where: str) -> list[str]:

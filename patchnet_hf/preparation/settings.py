@@ -9,7 +9,7 @@ from typing import Literal
 from ..errors import InputError
 from .box_sources import BoxSource, DetectedBoxes, ListedBoxes, TextBoxes
 from .descriptions import Description, describe
-from .image_writing import BORDERS, PNG, ImageSettings
+from .image_writing import BORDERS, DEFAULT_EXPAND, PNG, ImageSettings
 from .labels import FolderLabels
 from .layouts import Layout, find_layout, load_layout
 from .patterns import PathPatterns
@@ -39,6 +39,10 @@ class PathMeanings:
             ValueError: the path says nothing, or two things.
         """
         return describe(attack_type=self.labels(name), **self.patterns(name))
+
+    def as_json(self) -> dict:
+        """The names and patterns."""
+        return {"names": self.labels.names, "patterns": [pattern.pattern for pattern in self.patterns.patterns]}
 
 
 @dataclass(frozen=True)
@@ -188,3 +192,27 @@ def choose_boxes(boxes: list[str] | None, detect: bool, meanings: Layout | PathM
         if name in boxes:
             raise InputError(f"--boxes {' '.join(boxes)}: {name} goes alone")
     return ListedBoxes(boxes)
+
+
+def choose_images(
+    boxes: BoxSource | None, keep_images: bool, expand: float | None, border: str | None, reencode: str | None
+) -> ImageSettings:
+    """
+    What becomes of images, by the options of the command line; `None` where one isn't given.
+
+    Raises:
+        InputError: an option has no meaning beside the others, or a value can't be used.
+    """
+    crop_options = [("--expand", expand), ("--border", border)]
+    for name, value in [*crop_options, ("--keep-images", keep_images or None)]:
+        if value is not None and boxes is None:
+            raise InputError(f"{name} goes with --boxes or --detect; without boxes images are kept as they are")
+    for name, value in crop_options:
+        if value is not None and keep_images:
+            raise InputError(f"{name} is for crops; --keep-images makes none")
+    return ImageSettings(
+        keep_images=keep_images,
+        expand=DEFAULT_EXPAND if expand is None else expand,
+        border=border or BORDERS[0],
+        reencode=parse_reencode(reencode),
+    )

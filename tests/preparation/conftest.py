@@ -4,6 +4,7 @@ import csv
 import importlib.util
 import io
 import os
+import runpy
 import subprocess
 import sys
 from collections.abc import Callable
@@ -87,5 +88,20 @@ def run_script(project) -> Callable[..., subprocess.CompletedProcess]:
         environment = {**os.environ, "PYTHONPATH": str(project), "OMP_NUM_THREADS": "1"}
         command = [sys.executable, str(project / "scripts" / script), *map(str, arguments)]
         return subprocess.run(command, capture_output=True, text=True, env=environment)
+
+    return run
+
+
+@pytest.fixture
+def script_here(project, capsys, monkeypatch) -> Callable[..., subprocess.CompletedProcess]:
+    """Runs `scripts/prepare_dataset.py` in this process, which has the libraries loaded."""
+
+    def run(*arguments) -> subprocess.CompletedProcess:
+        script = str(project / "scripts" / "prepare_dataset.py")
+        monkeypatch.setattr(sys, "argv", [script, *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as end:
+            runpy.run_path(script, run_name="__main__")
+        return subprocess.CompletedProcess(sys.argv, end.value.code, *capsys.readouterr())
 
     return run

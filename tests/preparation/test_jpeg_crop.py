@@ -168,3 +168,21 @@ def test_without_the_library_the_user_is_told_what_to_do(monkeypatch):
     monkeypatch.setattr(jpeg_crop, "turbojpeg_is_available", lambda: False)
     with pytest.raises(jpeg_crop.InputError, match=r"needs libjpeg-turbo.*--keep-images"):
         jpeg_crop.check_that_jpegs_can_be_cropped()
+
+
+@pytest.mark.parametrize("options", [{"keep_rgb": True}, {"format": "MPO"}, {"mode": "CMYK"}, {"comment": b"a word"}])
+def test_unusual_files(make, options):
+    options = dict(options)
+    image = PIL.Image.fromarray(make.picture(96, 80)).convert(options.pop("mode", "RGB"))
+    stream = io.BytesIO()
+    image_format = options.pop("format", "jpeg")
+    if image_format == "MPO":  # two pictures in one file, as phones write them
+        options.update(save_all=True, append_images=[image.rotate(180)])
+    image.save(stream, image_format, quality=90, **options)
+    data = stream.getvalue()
+    wanted = Region(30, 20, 60, 50)
+    crop, shown = crop_jpeg(data, wanted)
+    inside = np.s_[20 - shown.top : 50 - shown.top, 30 - shown.left : 60 - shown.left]
+    np.testing.assert_array_equal(decode_image(crop)[inside], decode_image(data)[20:50, 30:60])
+    with PIL.Image.open(io.BytesIO(crop)) as opened:
+        np.testing.assert_array_equal(np.asarray(opened.convert("RGB")), decode_image(crop))

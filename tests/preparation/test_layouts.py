@@ -148,7 +148,7 @@ def test_a_file_that_no_pattern_matches_is_reported(name, file, reason, layout_o
     good = next(iter(TREES[name]))
     fill(tmp_path / "in", [good, file], make)
     settings = {"input": tmp_path / "in", "output": tmp_path / "out", "meanings": layout_of(name), "frames": 1}
-    with pytest.raises(InputError, match="1 file can't be used") as error:
+    with pytest.raises(InputError, match="1 of 2 files can't be used") as error:
         prepare(PreparationSettings(**settings), progress=False)
     assert f"{file}: {reason}" in str(error.value)
     assert not (tmp_path / "out").exists()
@@ -240,7 +240,7 @@ def test_what_lists_and_files_disagree_about_is_reported(layout_of, make, tmp_pa
     with pytest.raises(InputError) as error:
         prepare(PreparationSettings(folder, tmp_path / "out", layout_of("celeba_spoof")), progress=False)
     message = str(error.value)
-    assert "4 files can't be used" in message
+    assert "4 of 6 files can't be used" in message
     assert "000002.jpg: a list names it, but it isn't there" in message
     assert "000099.jpg: no list of celeba_spoof names it" in message
     assert "000004.jpg: attack_type is 'paper_cut' although label is live" in message
