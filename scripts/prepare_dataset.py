@@ -58,7 +58,7 @@ def parser() -> CommandParser:
         default=[],
         metavar="REGEX",
         help="regular expression over a file's relative path with groups (?P<device>…), (?P<subject>…), "
-        "(?P<session>…), (?P<video>…); of several the first that matches counts",
+        "(?P<session>…), (?P<video>…), (?P<material>…); of several the first that matches counts",
     )
     meaning.add_argument(
         "--source", metavar="NAME", help="name of the dataset (default: the layout's or the folder's)"

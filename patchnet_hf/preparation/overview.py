@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from ..data.decoding import decode_image
-from ..data.schema import LIVE
+from ..data.schema import LABELS, LIVE
 from ..inference.pictures import VERDICT_COLORS
 from .rows import PreparedRow
 
@@ -20,7 +20,7 @@ _BOX_COLOR = "#ffd24d"
 
 def draw_overview(rows: Sequence[PreparedRow], folder: Path, path: Path, samples: int) -> None:
     """
-    Draws a row of pictures for each label, attack type and device, the bona fides first, with the face boxes.
+    Draws a row of pictures for each label, attack type, material and device, bona fides first, with the face boxes.
 
     Args:
         rows: of all lists.
@@ -31,12 +31,12 @@ def draw_overview(rows: Sequence[PreparedRow], folder: Path, path: Path, samples
     kinds: dict[tuple, list[PreparedRow]] = defaultdict(list)
     for row in rows:
         known = row.description
-        kinds[known.label != LIVE, known.attack_type, known.patch_type, known.device or ""].append(row)
+        kinds[known.label != LIVE, known.attack_type, known.material, known.device or ""].append(row)
     shown = sorted(kinds.items())[:MOST_KINDS]
     columns = min(samples, max(len(of_kind) for _, of_kind in shown))
     figure = Figure(figsize=(1.9 + 1.55 * columns, 1.75 * len(shown) + 0.5), layout="constrained", dpi=110)
     axes = figure.subplots(len(shown), columns, squeeze=False)
-    for line, ((is_attack, attack_type, patch_type, device), of_kind) in zip(axes, shown, strict=True):
+    for line, ((is_attack, attack_type, material, device), of_kind) in zip(axes, shown, strict=True):
         color = VERDICT_COLORS["spoof" if is_attack else "live"]
         chosen = np.unique(np.linspace(0, len(of_kind) - 1, columns).round().astype(int))
         for axis in line:
@@ -45,17 +45,14 @@ def draw_overview(rows: Sequence[PreparedRow], folder: Path, path: Path, samples
             axis.spines[:].set_visible(False)
         for axis, index in zip(line, chosen, strict=False):
             _draw(axis, of_kind[index], folder, color)
-        label = [
-            attack_type if is_attack else "live",
-            device,
-            "" if patch_type in (attack_type, "live") else patch_type,
-        ]
+        kind = attack_type if is_attack else LABELS[LIVE]
+        label = [kind, "" if material == kind else material, device, str(len(of_kind))]
         line[0].set_ylabel(
-            "\n".join(filter(None, [*label, f"{len(of_kind)}"])),
+            "\n".join(filter(None, label)),
             rotation=0, ha="right", va="center", color=color, fontsize=9,
         )  # fmt: skip
     hidden = len(kinds) - len(shown)
-    title = "blue: live, red: attack; on the left the attack type, device, patch type and number of images"
+    title = "blue: live, red: attack; beside each row its attack type, material, device and number of images"
     figure.suptitle(title + (f"; {hidden} more kinds are not shown" if hidden else ""), fontsize=9)
     figure.savefig(path)
 

@@ -6,6 +6,8 @@ from collections.abc import Collection, Sequence
 from ..errors import InputError, did_you_mean
 from .descriptions import PATH_COLUMNS
 
+GROUPS = (*PATH_COLUMNS, "material")
+
 
 def compiled(pattern: str, where: str) -> re.Pattern:
     """
@@ -22,12 +24,12 @@ def compiled(pattern: str, where: str) -> re.Pattern:
 
 class PathPatterns:
     """
-    Device, subject, session and video of a file, from patterns over its relative path.
+    Device, subject, session, video and material of a file, from patterns over its relative path.
 
     A pattern may match anywhere in the path. The first that matches counts.
 
     Args:
-        patterns: regular expressions with groups called as `PATH_COLUMNS`.
+        patterns: regular expressions with groups called as `GROUPS`.
 
     Raises:
         InputError: one is no regular expression, or has no named group, or one of another name.
@@ -39,11 +41,11 @@ class PathPatterns:
     def __init__(self, patterns: Sequence[str]):
         self.patterns = [compiled(pattern, "--pattern") for pattern in patterns]
         for pattern in self.patterns:
-            check_groups(pattern, PATH_COLUMNS, "--pattern")
+            check_groups(pattern, GROUPS, "--pattern")
             if not pattern.groupindex:
                 raise InputError(
                     f"--pattern: {pattern.pattern} has no named group; expected (?P<NAME>…) with NAME one of "
-                    f"{', '.join(PATH_COLUMNS)}"
+                    f"{', '.join(GROUPS)}"
                 )
 
     def __call__(self, name: str) -> dict[str, str]:

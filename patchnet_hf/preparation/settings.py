@@ -27,7 +27,7 @@ class PathMeanings:
 
     Args:
         labels: tells the attack type.
-        patterns: tell device, subject, session and video.
+        patterns: tell device, subject, session, video and material.
     """
 
     def __init__(self, labels: FolderLabels, patterns: PathPatterns):

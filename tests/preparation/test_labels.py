@@ -89,7 +89,10 @@ def test_the_first_pattern_that_matches_counts():
 @pytest.mark.parametrize(
     "pattern, message",
     [
-        (r"(?P<subjct>\d+)", "group subjct; expected device, subject, session, video; did you mean subject?"),
+        (
+            r"(?P<subjct>\d+)",
+            "group subjct; expected device, subject, session, video, material; did you mean subject?",
+        ),
         (r"(?P<subject>\d+", "no regular expression: missing ), unterminated subpattern at position 0"),
         (r"\d+", "no named group"),
     ],
