@@ -33,6 +33,9 @@ class TextBoxes:
     def __init__(self, files: BoxFiles | None = None):
         self.files = files or BoxFiles()
 
+    def __str__(self) -> str:
+        return f"text files {self.files.file}"
+
     def __call__(self, path: Path, image: np.ndarray) -> Box:
         return self.files.read(path, image.shape[1], image.shape[0])
 
@@ -48,6 +51,9 @@ class ListedBoxes:
     def __init__(self, paths: Sequence[str | Path]):
         self.lists = [FaceBoxes(path) for path in paths]
 
+    def __str__(self) -> str:
+        return ", ".join(str(boxes.path) for boxes in self.lists)
+
     def __call__(self, path: Path, image: np.ndarray) -> Box | None:
         for boxes in self.lists:
             try:
@@ -58,8 +64,7 @@ class ListedBoxes:
                 return None
             x, y, w, h = box
             return x, y, x + w, y + h
-        names = ", ".join(str(boxes.path) for boxes in self.lists)
-        raise ValueError(f"no face box: {names} {'has' if len(self.lists) == 1 else 'have'} no row for it")
+        raise ValueError(f"no face box: {self} {'has' if len(self.lists) == 1 else 'have'} no row for it")
 
 
 class DetectedBoxes:
@@ -72,6 +77,9 @@ class DetectedBoxes:
 
     def __init__(self):
         self.detector = FaceDetector()
+
+    def __str__(self) -> str:
+        return "dlib's detector of frontal faces"
 
     def __call__(self, path: Path, image: np.ndarray) -> Box:
         return self.detector(image)

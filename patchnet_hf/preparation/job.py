@@ -356,7 +356,7 @@ def _write_summary(path: Path, summary: PreparationSummary, settings: Preparatio
             "source": settings.source_name,
             "layout": settings.meanings.name if isinstance(settings.meanings, Layout) else None,
             "paths": settings.meanings.as_json() if isinstance(settings.meanings, PathMeanings) else None,
-            "boxes": None if settings.boxes is None else type(settings.boxes).__name__,
+            "boxes": None if settings.boxes is None else str(settings.boxes),
             "keep_images": images.keep_images,
             "expand": images.expand,
             "border": images.border,

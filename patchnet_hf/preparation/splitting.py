@@ -12,8 +12,9 @@ from .descriptions import SPLITS
 
 GROUPINGS = ("subject", "session", "video", "image")
 DEFAULT_GROUPING = "subject"
-# Divisions that are tried; the best is taken.
-_TRIES = 20
+# Divisions that are tried, of which the best is taken: the fewer, the more groups there are to deal. Many groups come
+# near to their shares anyway.
+_TRIES, _DEALS = 20, 200_000
 # What a split without bona fides or without attacks costs: more than any uneven shares.
 _MISSING_CLASS = 1000.0
 
@@ -112,7 +113,8 @@ def split_captures(
     classes = np.array([[of_live[name] for name in names], [not of_live[name] for name in names]], dtype=float)
     shares = np.array([plan.shares[split] for split in splits])
     random = np.random.default_rng(plan.seed)
-    tries = [_dealt(counts, shares, random) for _ in range(_TRIES)]
+    count = min(_TRIES, max(_DEALS // len(groups), 1))
+    tries = [_dealt(counts, shares, random) for _ in range(count)]
     best = min(tries, key=lambda chosen: _cost(chosen, counts, shares, classes))
     result = [""] * len(keys)
     for group, split in zip(groups.values(), best, strict=True):
@@ -142,8 +144,7 @@ def _dealt(counts: np.ndarray, shares: np.ndarray, random: np.random.Generator) 
         gain = (weights[group] * (2 * lacking - weights[group])).sum(axis=1)
         if len(counts) - place <= (~filled).sum():
             gain[filled] = -np.inf
-        split = int(np.argmax(gain))
-        chosen[group] = split
+        split = chosen[group] = int(gain.argmax())
         filled[split] = True
         lacking[split] -= weights[group]
     return chosen

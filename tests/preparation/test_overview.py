@@ -63,14 +63,14 @@ def test_the_face_box_is_drawn(rows_of, tmp_path):
     def yellow(sheet: np.ndarray) -> np.ndarray:  # thin lines are mixed with what is behind them
         return np.argwhere((sheet[..., 1] - sheet[..., 2] > 60) & (sheet[..., 0] > 100))
 
-    with_box = drawn(rows_of("print", "a", [(20, 20, 20)], face_box=(10, 10, 20, 20)), tmp_path)
-    dark = places_of(with_box, (20, 20, 20))
+    with_box = drawn(rows_of("print", "a", [(0, 20, 140)], face_box=(10, 10, 20, 20)), tmp_path)
+    dark = places_of(with_box, (0, 20, 140))
     first, last = dark.min(axis=0), dark.max(axis=0)
     # A quarter to three quarters of the picture, in both directions.
     shares = (yellow(with_box) - first) / (last - first)
     assert len(shares) > 100
     np.testing.assert_allclose([shares.min(axis=0), shares.max(axis=0)], [[0.25, 0.25], [0.75, 0.75]], atol=0.03)
-    assert not len(yellow(drawn(rows_of("print", "a", [(20, 20, 20)]), tmp_path)))
+    assert not len(yellow(drawn(rows_of("print", "a", [(0, 20, 140)]), tmp_path)))
 
 
 def test_many_kinds_do_not_make_an_endless_sheet(rows_of, tmp_path):

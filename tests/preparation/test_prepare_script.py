@@ -134,6 +134,7 @@ def test_files_that_fail_are_all_reported_and_nothing_is_left(tmp_path, make):
     make.write(tmp_path / "in" / "live" / "good.jpg", good)
     make.write(tmp_path / "in" / "live" / "cut.jpg", good[: len(good) // 2])
     make.write(tmp_path / "in" / "live" / "empty.png", b"")
+    make.write(tmp_path / "in" / "live" / "empty.mov", b"")
     make.write(tmp_path / "in" / "print" / "text.jpg", "no image")
     make.write(tmp_path / "in" / "print" / "broken.mp4", b"no video at all" * 50)
     os.symlink(tmp_path / "nowhere", tmp_path / "in" / "print" / "lost.jpg")
@@ -141,18 +142,19 @@ def test_files_that_fail_are_all_reported_and_nothing_is_left(tmp_path, make):
         prepare(settings(tmp_path), progress=False)
     message = str(error.value)
     # What the walk finds stops before images are opened.
-    assert "print/lost.jpg: a symbolic link leads nowhere" in message and "1 of 6 files can't be used" in message
+    assert "print/lost.jpg: a symbolic link leads nowhere" in message and "1 of 7 files can't be used" in message
     (tmp_path / "in" / "print" / "lost.jpg").unlink()
     with pytest.raises(InputError) as error:
         prepare(settings(tmp_path), progress=False)
     message = str(error.value)
     for name in ("live/cut.jpg", "live/empty.png", "print/text.jpg", "print/broken.mp4"):
         assert f"  {name}: " in message
-    assert "4 of 5 files can't be used" in message
+    assert "5 of 6 files can't be used" in message
     assert "broken.mp4: not a video, corrupt" in message
+    assert "empty.png: the file is empty" in message and "empty.mov: the file is empty" in message
     assert [path.name for path in tmp_path.iterdir()] == ["in"]
     summary = prepare(settings(tmp_path, on_error="skip"), progress=False)
-    assert summary.rejected == 4 and summary.lists["markup.csv"].images == 1
+    assert summary.rejected == 5 and summary.lists["markup.csv"].images == 1
     assert summary.notes == ["markup.csv has no attacks"]
 
 
