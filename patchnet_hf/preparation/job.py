@@ -82,7 +82,7 @@ def prepare(settings: PreparationSettings, progress: bool = True) -> Preparation
             f"input {settings.input}: no image or video in this folder or the folders below it"
             f"{f'; passed over: {others}' if others else ''}"
         )
-    jobs, bad, ignored = _plan(found, settings)
+    jobs, bad, ignored = _plan(found, settings, progress)
     if bad and (settings.on_error == "stop" or not jobs):
         raise InputError(_message(bad, found, settings))
     if not jobs:
@@ -132,7 +132,7 @@ def _is_prepared(folder: Path) -> bool:
     return isinstance(content, dict) and {"lists", "files"} <= content.keys()
 
 
-def _plan(found: InputFiles, settings: PreparationSettings) -> tuple[list[Job], list[BadFile], int]:
+def _plan(found: InputFiles, settings: PreparationSettings, progress: bool) -> tuple[list[Job], list[BadFile], int]:
     """What is to be done with each file, those that can't be used, and how many the layout leaves out."""
     meanings, bad, ignored = settings.meanings, list(found.bad), 0
     if isinstance(meanings, Layout) and meanings.lists:
@@ -141,7 +141,7 @@ def _plan(found: InputFiles, settings: PreparationSettings) -> tuple[list[Job], 
         there = {file.name for file in found.captures}
         bad += [BadFile(name, "a list names it, but it isn't there") for name in sorted(listed.keys() - there)]
     names, jobs = OutputNames(), []
-    for file in found.captures:
+    for file in tqdm(found.captures, unit="file", desc="reading paths", delay=0.5, disable=not progress):
         if isinstance(meanings, Layout) and meanings.ignores(file.name):
             ignored += 1
             continue

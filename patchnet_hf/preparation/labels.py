@@ -1,6 +1,7 @@
 """Labels and attack types from the names of folders."""
 
 import fnmatch
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
 
@@ -25,13 +26,14 @@ class FolderLabels:
     """
 
     def __init__(self, live: Sequence[str], attacks: Mapping[str, Sequence[str]]):
-        self.names = {BONA_FIDE: [name.casefold() for name in live]}
+        self.names: dict[str, list[str]] = {BONA_FIDE: [name.casefold() for name in live]}
         for attack_type, names in attacks.items():
             if attack_type.lower() in (BONA_FIDE, LABELS[LIVE]):
                 raise InputError(f"--attack {attack_type}=…: that is no attack; use --live")
             self.names[attack_type] = [name.casefold() for name in names]
         if not any(self.names.values()):
             raise InputError("no folder names: say which are live (--live) and which are attacks (--attack)")
+        self._patterns = {kind: [_pattern(name) for name in names] for kind, names in self.names.items()}
         meaning: dict[str, str] = {}
         for kind, names in self.names.items():
             for name in names:
@@ -70,8 +72,9 @@ class FolderLabels:
         components = [*path.parts[:-1], path.stem]
         matches: dict[str, str] = {}
         for component in components:
-            for kind, names in self.names.items():
-                if any(_matches(component.casefold(), pattern) for pattern in names):
+            folded = component.casefold()
+            for kind, patterns in self._patterns.items():
+                if any(pattern.match(folded) for pattern in patterns):
                     matches.setdefault(kind, component)
         attacks = {kind: component for kind, component in matches.items() if kind != BONA_FIDE}
         if len(attacks) > 1:
@@ -85,9 +88,9 @@ class FolderLabels:
         return next(iter(attacks or matches))
 
 
-def _matches(component: str, pattern: str) -> bool:
+def _pattern(name: str) -> re.Pattern:
     # Brackets are a part of the name here, not a choice of characters.
-    return fnmatch.fnmatchcase(component, pattern.replace("[", "[[]"))
+    return re.compile(fnmatch.translate(name.replace("[", "[[]")))
 
 
 def _names(text: str, where: str) -> list[str]:

@@ -20,6 +20,7 @@ class OutputNames:
 
     def __init__(self):
         self._taken: set[str] = set()
+        self._last_folder = ""
 
     def image(self, name: str, suffix: str) -> str:
         """
@@ -46,7 +47,10 @@ class OutputNames:
             number += 1
         self._taken.add(_key(candidate))
         # A folder of frames must not be one that images lie in, whose names might be those of its frames.
-        self._taken.update(_key(str(parent)) for parent in PurePosixPath(candidate).parents)
+        folder = candidate.rpartition("/")[0]
+        if folder != self._last_folder:
+            self._taken.update(_key(str(parent)) for parent in PurePosixPath(candidate).parents)
+            self._last_folder = folder
         return candidate
 
 

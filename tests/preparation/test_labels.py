@@ -117,3 +117,10 @@ def test_descriptions_fill_in_what_follows():
     ):
         with pytest.raises(ValueError):
             describe(**values)
+
+
+def test_brackets_are_a_part_of_a_name():
+    labels = FolderLabels.parse(["live [1]"], ["print=print"])
+    assert labels("live [1]/a.jpg") == "bonafide"
+    with pytest.raises(ValueError):
+        labels("live 1/a.jpg")
