@@ -16,7 +16,7 @@ from ..data.csv_files import FOLDER_LIST, SPLIT_LISTS
 from ..data.decoding import quiet_opencv
 from ..data.schema import LIVE
 from ..errors import InputError
-from ..inference.sources import video_frames
+from ..inference.sources import Frame, evenly_spread, stated_length, video_frames
 from ..json_files import finite
 from ..text_table import counted
 from ..versions import versions_of
@@ -59,6 +59,15 @@ class Job:
     target: str
 
 
+@dataclass(frozen=True, slots=True)
+class PreparedFile:
+    """What became of a file: its rows, the frames that can't be used, and whether it is shorter than it says."""
+
+    rows: list[PreparedRow]
+    bad_frames: list[BadFile]
+    is_short: bool
+
+
 def prepare(settings: PreparationSettings, progress: bool = True) -> PreparationSummary:
     """
     Writes `settings.output`: `images/`, one list (`markup.csv`) or one for each split, `overview.png`, and
@@ -90,7 +99,8 @@ def prepare(settings: PreparationSettings, progress: bool = True) -> Preparation
     _check_jpegs(jobs, settings)
 
     with whole_folder(target) as work, quiet_opencv():
-        rows = list(_prepared_rows(jobs, work, settings, bad, progress))
+        short: list[str] = []
+        rows = list(_prepared_rows(jobs, work, settings, bad, short, progress))
         if bad and (settings.on_error == "stop" or not rows):
             raise InputError(_message(bad, found, settings))
         lists = _lists(rows, settings)
@@ -106,7 +116,7 @@ def prepare(settings: PreparationSettings, progress: bool = True) -> Preparation
             passed_over=passed_over,
             rejected=len(bad),
             several_faces=settings.boxes.detector.several if isinstance(settings.boxes, DetectedBoxes) else 0,
-            notes=_notes(lists),
+            notes=_notes(lists, short),
         )
         draw_overview(
             [row for of_list in lists.values() for row in of_list], work, work / OVERVIEW_FILE, settings.samples
@@ -193,9 +203,17 @@ def _check_jpegs(jobs: Sequence[Job], settings: PreparationSettings) -> None:
 
 
 def _prepared_rows(
-    jobs: Sequence[Job], work: Path, settings: PreparationSettings, bad: list[BadFile], progress: bool
+    jobs: Sequence[Job],
+    work: Path,
+    settings: PreparationSettings,
+    bad: list[BadFile],
+    short: list[str],
+    progress: bool,
 ) -> Iterator[PreparedRow]:
-    """Prepares the files on several threads; yields their rows in order, and adds those that fail to `bad`."""
+    """
+    Prepares the files on several threads; yields their rows in order, adds those that fail to `bad`, and the names of
+    videos that are shorter than they say to `short`.
+    """
     workers = settings.workers or min(os.cpu_count() or 1, 8)
     pool = ThreadPoolExecutor(workers, thread_name_prefix="prepare")
     ahead: deque[tuple[Job, Future]] = deque()
@@ -204,12 +222,14 @@ def _prepared_rows(
         job, future = ahead.popleft()
         bar.update()
         try:
-            rows, of_frames = future.result()
+            prepared = future.result()
         except ValueError as error:
             bad.append(BadFile(job.file.name, str(error)))
             return []
-        bad.extend(of_frames)
-        return rows
+        bad.extend(prepared.bad_frames)
+        if prepared.is_short:
+            short.append(job.file.name)
+        return prepared.rows
 
     with tqdm(total=len(jobs), unit="file", desc="preparing", delay=0.5, disable=not progress) as bar:
         try:
@@ -223,12 +243,9 @@ def _prepared_rows(
             pool.shutdown(cancel_futures=True)
 
 
-def _prepare_file(job: Job, work: Path, settings: PreparationSettings) -> tuple[list[PreparedRow], list[BadFile]]:
+def _prepare_file(job: Job, work: Path, settings: PreparationSettings) -> PreparedFile:
     """
     Writes the image, or the frames of a video.
-
-    Returns:
-        The rows of what was written, and the frames that can't be used.
 
     Raises:
         ValueError: the file can't be used.
@@ -236,37 +253,52 @@ def _prepare_file(job: Job, work: Path, settings: PreparationSettings) -> tuple[
     path, boxes = job.file.path, settings.boxes
     box_of = None if boxes is None else lambda pixels: boxes(path, pixels)
     try:
-        data = path.read_bytes() if job.file.kind == "image" else path.stat().st_size
+        with open(path, "rb") as file:
+            data = file.read() if job.file.kind == "image" else file.read(1)
     except OSError as error:
         raise ValueError(f"can't be read: {error.strerror}") from error
     if not data:
         raise ValueError("the file is empty")
-    bad: list[BadFile] = []
-    if job.file.kind == "image":
-        prepared = {job.target: prepare_image(data, box_of, settings.images)}
+    is_short = False
+    if job.file.kind == "video":
+        outcomes, is_short = _written_frames(job, box_of, work, settings)
     else:
-        prepared = _prepared_frames(job, box_of, settings, bad)
-    for name, image in prepared.items():
-        (work / name).parent.mkdir(parents=True, exist_ok=True)
-        (work / name).write_bytes(image.data)
-    rows = [
-        PreparedRow(name, job.description, settings.source_name, image.face_box, job.file.name)
-        for name, image in prepared.items()
-    ]
-    return rows, bad
+        outcomes = [_written(job, job.target, prepare_image(data, box_of, settings.images), work, settings)]
+    rows = [outcome for outcome in outcomes if isinstance(outcome, PreparedRow)]
+    return PreparedFile(rows, [outcome for outcome in outcomes if isinstance(outcome, BadFile)], is_short)
 
 
-def _prepared_frames(
-    job: Job, box_of: BoxOf | None, settings: PreparationSettings, bad: list[BadFile]
-) -> dict[str, PreparedImage]:
+def _written_frames(
+    job: Job, box_of: BoxOf | None, work: Path, settings: PreparationSettings
+) -> tuple[list[PreparedRow | BadFile], bool]:
     suffix = output_suffix("", settings.images, settings.boxes is not None)
-    prepared = {}
-    for frame in video_frames(job.file.path, settings.frames):
+
+    numbers: list[int] = []
+
+    # Frame by frame, so that a long or large video takes no more memory than another.
+    def written(frame: Frame) -> PreparedRow | BadFile:
+        numbers.append(frame.number)
         try:
-            prepared[f"{job.target}/{frame.number:06d}{suffix}"] = prepare_frame(frame.image, box_of, settings.images)
+            image = prepare_frame(frame.image, box_of, settings.images)
         except ValueError as error:
-            bad.append(BadFile(job.file.name, f"frame {frame.number}: {error}"))
-    return prepared
+            return BadFile(job.file.name, f"frame {frame.number}: {error}")
+        return _written(job, f"{job.target}/{frame.number:06d}{suffix}", image, work, settings)
+
+    stated = stated_length(job.file.path)
+    outcomes = video_frames(job.file.path, settings.frames, written)
+    is_short = stated > 0 and numbers[-len(outcomes) :] != evenly_spread(stated, settings.frames)
+    # A video that is shorter than it says is gone through again, for other frames.
+    names = {outcome.image_name for outcome in outcomes if isinstance(outcome, PreparedRow)}
+    for file in (work / job.target).glob("*"):
+        if f"{job.target}/{file.name}" not in names:
+            file.unlink()
+    return outcomes, is_short
+
+
+def _written(job: Job, name: str, image: PreparedImage, work: Path, settings: PreparationSettings) -> PreparedRow:
+    (work / name).parent.mkdir(parents=True, exist_ok=True)
+    (work / name).write_bytes(image.data)
+    return PreparedRow(name, job.description, settings.source_name, image.face_box, job.file.name)
 
 
 def _lists(rows: Sequence[PreparedRow], settings: PreparationSettings) -> dict[str, list[PreparedRow]]:
@@ -301,8 +333,10 @@ def _group_keys(rows: Sequence[PreparedRow], group_by: str) -> list[str]:
     return keys
 
 
-def _notes(lists: dict[str, list[PreparedRow]]) -> list[str]:
+def _notes(lists: dict[str, list[PreparedRow]], short: Sequence[str]) -> list[str]:
     notes = []
+    if short:
+        notes.append(f"{counted(len(short), 'video')} with fewer frames than stated, perhaps cut off: {_some(short)}")
     for name, rows in lists.items():
         labels = {row.description.label for row in rows}
         if len(labels) == 1:
@@ -314,9 +348,12 @@ def _notes(lists: dict[str, list[PreparedRow]]) -> list[str]:
                 subjects.setdefault(row.description.subject, set()).add(name)
     shared = sorted(subject for subject, names in subjects.items() if len(names) > 1)
     if shared:
-        shown = ", ".join(shared[:5]) + (" …" if len(shared) > 5 else "")
-        notes.append(f"{counted(len(shared), 'subject')} in more than one list: {shown}")
+        notes.append(f"{counted(len(shared), 'subject')} in more than one list: {_some(shared)}")
     return notes
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (" …" if len(names) > 5 else "")
 
 
 def _message(bad: Sequence[BadFile], found: InputFiles, settings: PreparationSettings) -> str:

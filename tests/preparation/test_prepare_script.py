@@ -161,7 +161,7 @@ def test_files_that_fail_are_all_reported_and_nothing_is_left(tmp_path, make):
 def test_frames_of_videos(tmp_path, make):
     make.write_video(tmp_path / "in" / "live" / "Anna 1.AVI", frames=20, seed=1)
     make.write_video(tmp_path / "in" / "screen" / "b" / "short.mkv", frames=3, seed=2)
-    prepare(settings(tmp_path, frames=4), progress=False)
+    assert not prepare(settings(tmp_path, frames=4), progress=False).notes
     rows = make.read_list(tmp_path / "out" / "markup.csv")
     assert [row["image_name"] for row in rows] == [
         *(f"images/live/Anna 1/{number:06d}.png" for number in (2, 7, 12, 17)),
@@ -175,6 +175,24 @@ def test_frames_of_videos(tmp_path, make):
         for row in frames:
             image = decode_image((tmp_path / "out" / row["image_name"]).read_bytes())
             np.testing.assert_array_equal(image, decoded[int(row["image_name"][-10:-4])])
+
+
+def test_a_video_that_is_shorter_than_it_says(tmp_path, make):
+    """Cut off in the middle: frames at even steps of those that are left, and no others in the folder."""
+    clip = make.write_video(tmp_path / "in" / "live" / "cut.avi", frames=40, codec="MJPG")
+    clip.write_bytes(clip.read_bytes()[: clip.stat().st_size // 2])
+    capture, length = cv2.VideoCapture(str(clip)), 0
+    assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == 40
+    while capture.grab():
+        length += 1
+    assert 10 < length < 30
+    summary = prepare(settings(tmp_path, frames=4), progress=False)
+    assert "1 video with fewer frames than stated, perhaps cut off: live/cut.avi" in summary.notes
+    numbers = [(2 * index + 1) * length // 8 for index in range(4)]
+    rows = make.read_list(tmp_path / "out" / "markup.csv")
+    assert [row["image_name"] for row in rows] == [f"images/live/cut/{number:06d}.png" for number in numbers]
+    written = sorted(path.name for path in (tmp_path / "out" / "images" / "live" / "cut").iterdir())
+    assert written == [f"{number:06d}.png" for number in numbers]
 
 
 def test_names_as_people_have_them(tmp_path, make):
