@@ -2,11 +2,11 @@
 
 import glob
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import cv2
 import numpy as np
@@ -15,6 +15,7 @@ from ..data.decoding import decode_image, quiet_opencv
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
 VIDEO_SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".3gp"})
+Kept = TypeVar("Kept")
 # Cameras set their exposure during the first frames; the ones used lie some frames apart.
 CAMERA_WARM_UP = 10
 CAMERA_STEP = 3
@@ -123,28 +124,44 @@ def read_frames(source: Source, count: int) -> list[Frame]:
     return video_frames(source.path, count)
 
 
-def video_frames(path: Path, count: int) -> list[Frame]:
+def video_frames(path: Path, count: int, keep: Callable[[Frame], Kept] = lambda frame: frame) -> list[Kept]:
     """
     `count` frames spread evenly over a clip, the middles of as many equal parts; all frames of a shorter one.
 
     Frames are counted by decoding from the start: seeking lands elsewhere with some codecs.
 
+    Args:
+        path: of the clip.
+        count: how many at most.
+        keep: called with each frame as it is decoded; what it returns is kept in its place. Where a clip turns out to
+            be shorter than it says, it is called again for other frames, and what it returned before isn't kept.
+
     Raises:
         ValueError: the clip can't be decoded.
     """
     with _opened(str(path)) as capture:
-        stated = max(int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), 0) if capture.isOpened() else 0
+        stated = _stated_length(capture)
         wanted = evenly_spread(stated, count)
-        frames, length = _frames_at(capture, wanted)
-        if wanted and len(frames) == len(wanted):
-            return frames
+        kept, length = _frames_at(capture, wanted, keep)
+        if wanted and len(kept) == len(wanted):
+            return kept
         # The container states no length, or more than can be decoded: what can be decoded counts.
         while capture.isOpened() and capture.grab():
             length += 1
     if not length:
         raise ValueError("not a video, corrupt, or of a codec that OpenCV can't decode here")
     with _opened(str(path)) as capture:
-        return _frames_at(capture, evenly_spread(length, count))[0]
+        return _frames_at(capture, evenly_spread(length, count), keep)[0]
+
+
+def stated_length(path: Path) -> int:
+    """How many frames a clip says that it has; 0 where it doesn't say it or can't be opened."""
+    with _opened(str(path)) as capture:
+        return _stated_length(capture)
+
+
+def _stated_length(capture: cv2.VideoCapture) -> int:
+    return max(int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), 0) if capture.isOpened() else 0
 
 
 def camera_frames(capture: cv2.VideoCapture, count: int) -> list[Frame]:
@@ -154,7 +171,8 @@ def camera_frames(capture: cv2.VideoCapture, count: int) -> list[Frame]:
     Raises:
         ValueError: the camera gives no frames.
     """
-    frames, _ = _frames_at(capture, [CAMERA_WARM_UP + CAMERA_STEP * index for index in range(count)])
+    numbers = [CAMERA_WARM_UP + CAMERA_STEP * index for index in range(count)]
+    frames, _ = _frames_at(capture, numbers, lambda frame: frame)
     if len(frames) < count:
         raise ValueError(f"the camera gave {len(frames)} of {count} frames")
     return frames
@@ -173,17 +191,20 @@ def evenly_spread(length: int, count: int) -> list[int]:
     return [(2 * index + 1) * length // (2 * count) for index in range(count)]
 
 
-def _frames_at(capture: cv2.VideoCapture, numbers: list[int]) -> tuple[list[Frame], int]:
-    """The frames with these ascending numbers, as far as the capture gives them, and how many were gone through."""
-    frames, passed = [], 0
+def _frames_at(capture: cv2.VideoCapture, numbers: list[int], keep: Callable[[Frame], Kept]) -> tuple[list[Kept], int]:
+    """
+    What is kept of the frames with these ascending numbers, as far as the capture gives them, and how many frames were
+    gone through.
+    """
+    kept, passed = [], 0
     for number in numbers:
         while passed <= number and capture.grab():
             passed += 1
         taken, pixels = capture.retrieve() if passed > number else (False, None)
         if not taken:
             break
-        frames.append(Frame(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), number))
-    return frames, passed
+        kept.append(keep(Frame(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), number)))
+    return kept, passed
 
 
 @contextmanager
