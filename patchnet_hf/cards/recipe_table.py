@@ -76,8 +76,9 @@ def _views(recipe: Mapping) -> str:
             f"two random patches of {size} x {size} pixels a capture at native resolution, mirrored and turned by "
             "quarter turns at random; no other augmentation"
         )
+    how = ", each new pixel the mean of those it covers" if recipe.get("resampling") == "area" else ""
     return (
-        f"the face resized to {recipe['resize_size']} pixels, two random crops of {size} x {size}, mirrored at "
+        f"the face resized to {recipe['resize_size']} pixels{how}, two random crops of {size} x {size}, mirrored at "
         "random; no other augmentation"
     )
 

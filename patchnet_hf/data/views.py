@@ -74,7 +74,7 @@ def training_item(row: dict, label: int, processor: PatchNetImageProcessor, rand
     face = crop_face(decode_capture(row["image"]), row["face_box"], processor.face_expand)
     # A face photographed upright is turned in the "patches" recipe only, where no face can be recognised.
     rotate = processor.mode == "patches"
-    face = face if rotate else resize_image(face, processor.resize_size)
+    face = face if rotate else resize_image(face, processor.resize_size, processor.resampling)
     face = pad_to_patch(face, processor.patch_size)
     views = [random_patch(face, processor.patch_size, random, rotate) for _ in range(TRAINING_VIEWS)]
     return {"pixel_values": np.stack(views), "labels": label}
