@@ -95,7 +95,8 @@ def _optimiser(recipe: Mapping) -> str:
         text += " (not of norms and biases)"
     if recipe["optimizer_arguments"]:
         text += f", {escaped(recipe['optimizer_arguments'], 120)}"
-    return f"{text}, gradients clipped at {recipe['max_grad_norm']:g}"
+    clipping = f"clipped at {recipe['max_grad_norm']:g}" if recipe["max_grad_norm"] else "not clipped"
+    return f"{text}, gradients {clipping}"
 
 
 def _schedule(recipe: Mapping) -> str:
