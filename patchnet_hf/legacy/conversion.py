@@ -225,4 +225,5 @@ def _files_of(output: str | Path) -> set[str]:
 
 
 def _is_converted(folder: Path) -> bool:
-    return (folder / RESULT_FILE).is_file()
+    # Converted data sets have a file of that name, too.
+    return (folder / RESULT_FILE).is_file() and (folder / WEIGHTS_FILE).is_file()

@@ -24,12 +24,12 @@ RENAMED = {
 NUMBERS = {
     "train.lr": "learning_rate",
     "train.weight_decay": "weight_decay",
-    "train.num_epochs": "num_train_epochs",
     "loss.s": "scale",
     "loss.m_l": "margin_live",
     "loss.m_s": "margin_spoof",
 }
 WHOLE_NUMBERS = {
+    "train.num_epochs": "num_train_epochs",
     "train.batch_size": "per_device_train_batch_size",
     "val.batch_size": "per_device_eval_batch_size",
 }
@@ -148,7 +148,7 @@ def training_file(configuration: LegacyConfiguration, features: int) -> Training
             file.carry(key, option, configuration.number(key))
     for key, option in WHOLE_NUMBERS.items():
         if key in values:
-            note = "of each process, as there" if key.startswith("train") else ""
+            note = "of each process, as there" if key == "train.batch_size" else ""
             file.carry(key, option, configuration.whole(key), note)
     _run(file, configuration)
     for key, value in values.items():
