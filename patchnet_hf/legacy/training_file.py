@@ -1,5 +1,6 @@
 """A `config.yaml` of the reference as a training YAML of ours, each value carried over or named with the reason."""
 
+import os
 import re
 import shlex
 from collections.abc import Iterable
@@ -251,9 +252,10 @@ def _is_used(values: dict) -> bool:
 
 
 def _lists(given, root: str) -> list[str]:
+    # The shell doesn't expand a ~ that stands behind SPLIT=.
     if isinstance(given, str):
-        return [str(PurePosixPath(root, given))]
-    return [str(path) for path in given] if isinstance(given, Iterable) else []
+        return [os.path.expanduser(PurePosixPath(root, given))]
+    return [os.path.expanduser(str(path)) for path in given] if isinstance(given, Iterable) else []
 
 
 def split_name(path: str) -> str:

@@ -9,6 +9,7 @@ from patchnet_hf.legacy.configuration import flattened, read_configuration
 from patchnet_hf.legacy.training_file import training_file
 from patchnet_hf.training.arguments import DataArguments, ModelArguments, PatchNetTrainingArguments
 from patchnet_hf.training.configuration import RunParser
+from patchnet_hf.training.network import build_processor
 
 ORIGINAL = """
 output_dir: 'runs/save'
@@ -88,6 +89,15 @@ def test_every_key_is_carried_over_or_named_with_a_reason(reference, tmp_path, b
     assert {"dataset.augmentation", "dataset.smoothing", "test_inference_speed"} <= set(named)
 
 
+def test_the_image_processor_of_such_a_training_is_that_of_a_converted_model(reference, tmp_path):
+    config = reference.write_config(tmp_path / "config.yaml", "resnet18")
+    values, _, _ = options_of(config, tmp_path)
+    names = ("recipe", "patch_size", "resize_size", "resampling")
+    processor = build_processor(DataArguments(**{name: values[name] for name in names}))
+    assert (processor.mode, processor.patch_size, processor.resize_size) == ("resize", 64, 72)
+    assert processor.resampling == "area" and processor.image_mean == [0.485, 0.456, 0.406]
+
+
 def test_what_a_network_has_by_itself_is_said(reference, tmp_path):
     config = reference.write_config(tmp_path / "config.yaml", "efficientformerv2_l")
     values, file, _ = options_of(config, tmp_path)
@@ -118,11 +128,12 @@ def test_sets_of_one_name_stay_apart(reference, tmp_path):
     assert file.conversion[2:6] == ["train=a/train", "b_c=x/b/c", "b_c_2=y/b/c/", "train_2=train"]
 
 
-def test_names_as_they_were_at_first(reference, tmp_path):
-    sets = {"train_set": "train_uniform.csv", "val_set": "val_uniform.csv", "root": "data sets/frames"}
+def test_names_as_they_were_at_first(reference, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/someone")
+    sets = {"train_set": "train_uniform.csv", "val_set": "val_uniform.csv", "root": "~/data sets/frames"}
     config = reference.write_config(tmp_path / "config.yaml", "resnet18", dataset=sets)
     _, file, _ = options_of(config, tmp_path)
-    assert "'train=data sets/frames/train_uniform.csv'" in file.command
+    assert "'train=/home/someone/data sets/frames/train_uniform.csv'" in file.command
     assert "dataset.root" in file.carried
 
 
