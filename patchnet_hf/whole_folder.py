@@ -7,7 +7,11 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from .errors import InputError
+
+LOCK_FILE, REPLACED_FOLDER, FINISHED_FOLDER = "lock", "replaced", "finished"
 
 
 def check_output_folder(
@@ -47,9 +51,7 @@ def check_output_folder(
             )
     elif folder.exists() and not folder.is_dir():
         raise InputError(f"output {output}: a file stands there; name a new folder")
-    parent = folder.parent
-    while not parent.exists():
-        parent = parent.parent
+    parent = _existing_parent(folder)
     if not parent.is_dir():
         raise InputError(f"output {output}: {parent.name} is a file")
     if not os.access(parent, os.W_OK | os.X_OK):
@@ -67,9 +69,7 @@ def whole_folder(target: Path) -> Iterator[Path]:
     Raises:
         InputError: the folder can't be made or written (no permission, a full disk).
     """
-    parent = target.parent
-    while not parent.exists():
-        parent = parent.parent
+    parent = _existing_parent(target)
     work = parent / f".{target.name}.{uuid.uuid4().hex[:8]}.unfinished"
     try:
         work.mkdir()
@@ -77,7 +77,7 @@ def whole_folder(target: Path) -> Iterator[Path]:
         raise InputError(f"output {target}: can't write in {parent}: {error.strerror}") from error
     try:
         yield work
-        _put_in_place(work, target)
+        _put_in_place(work, target, replaced=work.with_suffix(".replaced"))
     except OSError as error:
         # Trouble with what is read is reported where it is read: this is a full disk or the like.
         raise InputError(f"output {target}: can't be written: {error}") from error
@@ -85,16 +85,61 @@ def whole_folder(target: Path) -> Iterator[Path]:
         shutil.rmtree(work, ignore_errors=True)
 
 
-def _put_in_place(work: Path, target: Path) -> None:
+@contextmanager
+def resumable_folder(target: Path) -> Iterator[Path]:
+    """
+    A folder beside `target` to work in, that outlives the process that is killed while it works.
+
+    The next block for the same target gets it with what lies in it, and has to know what of that is whole. What the
+    block writes to [`FINISHED_FOLDER`] in it becomes `target` when the block ends. The folder is gone then, and when
+    the block fails; Ctrl-C and the end of the process leave it.
+
+    Raises:
+        InputError: the folder can't be made or written, or another process works in it.
+    """
+    parent = _existing_parent(target)
+    work = parent / f".{target.name}.unfinished"
+    try:
+        work.mkdir(exist_ok=True)
+        lock = FileLock(work / LOCK_FILE, blocking=False)
+        lock.acquire()
+    except Timeout:
+        raise InputError(f"output {target}: another process is writing it") from None
+    except OSError as error:
+        raise InputError(f"output {target}: can't write in {parent}: {error.strerror}") from error
+    finished = True
+    try:
+        yield work
+        _put_in_place(work / FINISHED_FOLDER, target, replaced=work / REPLACED_FOLDER)
+    except OSError as error:
+        raise InputError(f"output {target}: can't be written: {error}") from error
+    except (KeyboardInterrupt, SystemExit):
+        finished = False
+        raise
+    finally:
+        if finished:
+            shutil.rmtree(work, ignore_errors=True)
+        lock.release()
+
+
+def _existing_parent(target: Path) -> Path:
+    parent = target.parent
+    while not parent.exists():
+        parent = parent.parent
+    return parent
+
+
+def _put_in_place(work: Path, target: Path, replaced: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     if not target.exists():
         work.rename(target)
         return
-    old = work.with_suffix(".replaced")
-    target.rename(old)
+    # Of a process that was killed at this point.
+    shutil.rmtree(replaced, ignore_errors=True)
+    target.rename(replaced)
     try:
         work.rename(target)
     except BaseException:
-        old.rename(target)
+        replaced.rename(target)
         raise
-    shutil.rmtree(old)
+    shutil.rmtree(replaced)

@@ -27,15 +27,64 @@ examples:
       any backbone of timm, with random weights; four shapes of batches
 """
 
+CENTRAL_DIFFERENCE = """\
+Measures the first layer of CDCN, a central difference convolution whose difference is held in its kernel, against
+the two convolutions that define it, forward and with the gradients of training.
+"""
+
+DATA = """\
+Measures how many JPEG images a second become batches to train on (read, decoded, augmented, collated): by our recipes,
+and by the way of the reference implementation, which decodes whole images, resizes them and augments them twice.
+"""
+
+DATA_EXAMPLES = """\
+examples:
+  benchmark.py data
+      pictures of 640 x 480 and of 1920 x 1080 pixels, by the process itself and by workers
+  benchmark.py data --sizes 1280x720 --workers 0 4 8 --json data.json
+"""
+
 VARIANTS = ("eager", "bf16", "compile", "onnx", "int8", "pipeline")
 
 
 def main() -> int:
     parser = CommandParser(prog="benchmark.py", description=DESCRIPTION)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_data(commands)
     _add_infer(commands)
+    _add_central_difference(commands)
     arguments = parser.parse_args()
     return arguments.run(arguments)
+
+
+def _add_data(commands) -> None:
+    command = commands.add_parser(
+        "data", help="images a second from files to batches", description=DATA, epilog=DATA_EXAMPLES
+    )
+    command.set_defaults(run=_data)
+    command.add_argument(
+        "--sizes",
+        nargs="+",
+        type=_size,
+        metavar="WIDTHxHEIGHT",
+        help="of the pictures in pixels (default: 640x480 1920x1080)",
+    )
+    command.add_argument("--images", type=int, default=64, metavar="N", help="of each size (default: 64)")
+    command.add_argument(
+        "--workers",
+        nargs="+",
+        type=int,
+        metavar="N",
+        help="numbers of data workers, 0 for the process itself (default: 0, 1, 2, 4 ... up to the cores)",
+    )
+    command.add_argument("--repeats", type=int, default=9, metavar="N", help="timed passes of each (default: 9)")
+    command.add_argument(
+        "--augmentation",
+        default="configs/augmentation/medium2.json",
+        metavar="FILE",
+        help="of the recipe resize and the reference (default: configs/augmentation/medium2.json)",
+    )
+    _add_output(command)
 
 
 def _add_infer(commands) -> None:
@@ -77,6 +126,20 @@ def _add_infer(commands) -> None:
     _add_output(infer)
 
 
+def _add_central_difference(commands) -> None:
+    command = commands.add_parser(
+        "central-difference", help="a layer of CDCN, in one convolution or two", description=CENTRAL_DIFFERENCE
+    )
+    command.set_defaults(run=_central_difference)
+    command.add_argument(
+        "--patch-size", type=int, default=160, metavar="PIXELS", help="side of a patch (default: 160)"
+    )
+    command.add_argument("--patches", type=int, default=9, metavar="N", help="in a batch (default: 9)")
+    command.add_argument("--threads", type=int, metavar="N", help="to compute with (default: one for each core)")
+    command.add_argument("--repeats", type=int, default=30, metavar="N", help="timed calls of each (default: 30)")
+    _add_output(command)
+
+
 def _add_output(command) -> None:
     output = command.add_argument_group("output")
     output.add_argument("--json", metavar="FILE", help="write every number to a file")
@@ -92,6 +155,29 @@ def _mapping(text: str) -> dict:
 
 # How argparse calls it in a message.
 _mapping.__name__ = "JSON mapping"
+
+
+def _size(text: str) -> tuple[int, int]:
+    width, height = text.lower().split("x")
+    return int(width), int(height)
+
+
+_size.__name__ = "WIDTHxHEIGHT"
+
+
+def _data(arguments) -> int:
+    from patchnet_hf.benchmarks.data import SIZES, DataSettings, default_workers, measure_data
+
+    _check_json(arguments.json)
+    settings = DataSettings(
+        sizes=tuple(arguments.sizes or SIZES),
+        images=arguments.images,
+        workers=tuple(arguments.workers or default_workers()),
+        repeats=arguments.repeats,
+        augmentation=arguments.augmentation,
+    )
+    _report(measure_data(settings, _progress), arguments)
+    return 0
 
 
 def _infer(arguments) -> int:
@@ -126,6 +212,15 @@ def _infer(arguments) -> int:
     _report(measure_inference(subject, settings, _progress), arguments)
     if arguments.model is not None and not arguments.markdown:
         print(f"next: python scripts/export_onnx.py --model {shlex.quote(arguments.model)} --output DIR")
+    return 0
+
+
+def _central_difference(arguments) -> int:
+    from patchnet_hf.benchmarks.central_difference import measure_central_difference
+
+    _check_json(arguments.json)
+    sizes = (arguments.patch_size, arguments.patches, arguments.repeats, arguments.threads)
+    _report(measure_central_difference(*sizes), arguments)
     return 0
 
 

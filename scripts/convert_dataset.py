@@ -1,6 +1,7 @@
 #!/usr/bin/env python
 """Turns CSV lists of face images into one Arrow dataset for training and evaluation."""
 
+import argparse
 import shlex
 
 from patchnet_hf.command_line import CommandParser, run_command
@@ -28,6 +29,8 @@ examples:
       a folder: its markup.csv, else those of train.csv, val.csv and test.csv that are there
   convert_dataset.py --csv train=nuaa/a.csv train=oulu/b.csv val=oulu/c.csv --output data/both --on-error skip
       two lists joined in one split; rows that can't be used are left out and listed in data/both/rejected.csv
+
+However it ends, DIR is there whole or not at all; after Ctrl-C or a crash the same command goes on where it stopped.
 """
 
 
@@ -49,10 +52,16 @@ def main() -> int:
     )
     parser.add_argument("--overwrite", action="store_true", help="replace a dataset that is in DIR already")
     parser.add_argument(
-        "--workers",
+        "--embed",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="put the images' bytes into the dataset (default), or only their paths, so that they have to stay there",
+    )
+    parser.add_argument(
+        "--num-proc",
         type=int,
         metavar="N",
-        help="threads that read and check images (default: one for each processor, at most 8)",
+        help="processes that read, check and write images (default: one for each processor, at most 8)",
     )
     arguments = parser.parse_args()
 
@@ -64,7 +73,8 @@ def main() -> int:
         arguments.output,
         on_error=arguments.on_error,
         overwrite=arguments.overwrite,
-        workers=arguments.workers,
+        embed=arguments.embed,
+        num_proc=arguments.num_proc,
     )
     print(summary.table())
     print(f"\npatch types: {', '.join(summary.patch_types)} (live: {', '.join(summary.live_patch_types) or 'none'})")

@@ -71,6 +71,9 @@ def _backbone(recipe: Mapping) -> str:
 
 def _views(recipe: Mapping) -> str:
     size = recipe["patch_size"]
+    if augmentation := recipe.get("augmentation"):
+        file, names = escaped(augmentation["file"]), [str(step["transform"]) for step in augmentation["transforms"]]
+        return f"two views of {size} x {size} pixels a capture, augmented by {file} ({escaped(', '.join(names), 300)})"
     if recipe["mode"] == "patches":
         return (
             f"two random patches of {size} x {size} pixels a capture at native resolution, mirrored and turned by "

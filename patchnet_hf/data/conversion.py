@@ -2,38 +2,39 @@
 
 import csv
 import hashlib
+import itertools
 import json
 import os
 import shutil
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, astuple, dataclass, field
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
 
 import datasets
-import pyarrow as pa
 from tqdm import tqdm
 
 from ..errors import InputError
 from ..text_table import text_table
-from ..whole_folder import whole_folder
+from ..whole_folder import FINISHED_FOLDER, resumable_folder
 from .csv_files import BadRow, CaptureRow, CsvFile, CsvLayout, find_csv_files, read_layout, read_rows
-from .decoding import decode_image, quiet_opencv, turbojpeg_is_available
+from .decoding import turbojpeg_is_available
 from .schema import LABELS, LIVE, capture_features
+from .shard_processes import write_shards
+from .shards import ShardResult, ShardSettings, plan_shards, shard_file
 
 REJECTED_FILE = "rejected.csv"
 SUMMARY_FILE = "conversion.json"
 LISTED_BAD_ROWS = 50
 """How many bad rows an error message lists; the others are counted."""
+MOST_PROCESSES = 8
+"""By default; more wait for the disk."""
 
-# As `datasets` writes image datasets itself: few rows in a batch, so that reading one row touches little else.
-_ROWS_PER_BATCH = 100
-_BYTES_PER_BATCH = 128 * 2**20
-_BYTES_PER_SHARD = 500 * 10**6
 # The files of a saved DatasetDict, as `DatasetDict.load_from_disk` looks for them.
 _SPLITS_FILE, _STATE_FILE, _INFO_FILE = "dataset_dict.json", "state.json", "dataset_info.json"
+_SHARDS_FOLDER = "shards"
 
 
 @dataclass
@@ -73,7 +74,8 @@ def convert_csv(
     *,
     on_error: Literal["stop", "skip"] = "stop",
     overwrite: bool = False,
-    workers: int | None = None,
+    embed: bool = True,
+    num_proc: int | None = None,
     progress: bool = True,
 ) -> ConversionSummary:
     """Writes the captures that CSV lists name as one `DatasetDict` that `datasets.load_from_disk` opens.
@@ -81,7 +83,9 @@ def convert_csv(
     The dataset has the columns of :func:`~patchnet_hf.data.schema.capture_features`, rows in the order of the lists,
     and the bytes of every file unchanged; `patch_type` has one sorted list of names for all splits. Every image is
     decoded once to see that it can be. Memory stays small however many images there are, and `output` appears only
-    when all is written.
+    when all is written. What was killed before goes on when it is called again: shards that are written are taken
+    over if their rows and image files (by size and time of change) are the same. The files don't depend on that,
+    nor on `num_proc`.
 
     Args:
         csv_paths: `[SPLIT=]PATH` arguments, see :func:`~patchnet_hf.data.csv_files.find_csv_files`. Lists of the same
@@ -90,20 +94,26 @@ def convert_csv(
         on_error: what to do about rows that can't be used. "stop" reports all of them and writes nothing; "skip"
             leaves them out and lists them in `rejected.csv` in `output`.
         overwrite: replace `output` when it holds a DatasetDict and nothing else.
-        workers: threads that read and decode images (default: one for each processor, at most 8).
+        embed: whether the dataset holds the bytes of the images; if not, it holds their absolute paths, and the
+            images have to stay where they are.
+        num_proc: processes that read, decode and write, each a shard of at most 10,000 rows at a time (default: one
+            for each processor, at most 8); where there is but one shard, as many threads.
         progress: whether to show a progress bar (only where stderr is a terminal).
 
     Returns:
         The counts, which also stand in `conversion.json` in `output`.
 
     Raises:
-        InputError: when a list or `output` can't be used, a row is bad (with "stop"), a split would have no rows, or a
-            patch type occurs with both labels.
+        InputError: when a list or `output` can't be used, a row is bad (with "stop"), a split would have no rows, a
+            patch type occurs with both labels, or a process is killed.
+        KeyboardInterrupt: says that the same call goes on.
     """
     if on_error not in ("stop", "skip"):
         raise InputError(f"on_error is {on_error!r}, expected 'stop' or 'skip'")
-    if workers is not None and workers < 1:
-        raise InputError(f"workers is {workers}, expected at least 1")
+    if num_proc is None:
+        num_proc = min(os.cpu_count() or 1, MOST_PROCESSES)
+    if num_proc < 1:
+        raise InputError(f"num_proc is {num_proc}, expected at least 1")
     target = Path(os.path.realpath(output))
     _check_output(target, output, overwrite)
     files = find_csv_files(csv_paths)
@@ -111,110 +121,111 @@ def convert_csv(
     splits: dict[str, list[CsvFile]] = {}
     for file in files:
         splits.setdefault(file.split, []).append(file)
-
     row_counts, labels = _survey(files, layouts)
     turbojpeg_is_available()  # looked for once, before many threads ask
-    with whole_folder(target) as work, quiet_opencv():
-        patch_types = sorted(labels)
-        while True:
-            features = capture_features(patch_types or LABELS)
-            bar = tqdm(
-                total=sum(row_counts.values()), desc="Converting", unit="image", disable=None if progress else True
+    try:
+        with resumable_folder(target) as work:
+            (work / _SHARDS_FOLDER).mkdir(exist_ok=True)
+            patch_types = sorted(labels)
+            while True:
+                settings = ShardSettings(
+                    work / _SHARDS_FOLDER, tuple(patch_types or LABELS), embed, keep_nothing_if_bad=on_error == "stop"
+                )
+                results = _write_shards(splits, layouts, settings, num_proc, sum(row_counts.values()), progress)
+                bad = [row for result in results for row in result.bad]
+                if bad and on_error == "stop":
+                    raise InputError(_bad_rows_message(bad))
+                written = {split: _split_summary(split, results) for split in splits}
+                if empty := [split for split, summary in written.items() if not summary.images]:
+                    raise InputError(f"no usable row for split {', '.join(empty)}:\n{_listed(bad)}")
+                used = sorted(set().union(*(result.patch_types for result in results)))
+                if used == patch_types:
+                    break
+                # All rows of some patch type were rejected: without them that class would be in the model for
+                # nothing. Class ids change with the list of names, so this rare case starts over.
+                patch_types = used
+            summary = ConversionSummary(
+                output=str(output),
+                splits=written,
+                patch_types=patch_types,
+                live_patch_types=[name for name in patch_types if labels[name] == LIVE],
+                ignored_columns={
+                    str(path): list(layout.ignored) for path, layout in layouts.items() if layout.ignored
+                },
             )
-            written: dict[str, SplitSummary] = {}
-            used: set[str] = set()
-            bad: list[BadRow] = []
-            with bar:
-                for split, lists in splits.items():
-                    outcomes = _captures(lists, layouts, workers or min(os.cpu_count() or 1, 8), bar.update)
-                    written[split] = _write_split(work / split, split, features, outcomes, bad, used, on_error)
-            if bad and on_error == "stop":
-                raise InputError(_bad_rows_message(bad))
-            empty = [split for split, summary in written.items() if not summary.images]
-            if empty:
-                raise InputError(f"no usable row for split {', '.join(empty)}:\n{_listed(bad)}")
-            if used == set(patch_types):
-                break
-            # All rows of some patch type were rejected: without them that class would be in the model for nothing.
-            # Class ids change with the list of names, so this rare case starts over.
-            patch_types = sorted(used)
-            for split in splits:
-                shutil.rmtree(work / split)
-
-        summary = ConversionSummary(
-            output=str(output),
-            splits=written,
-            patch_types=patch_types,
-            live_patch_types=[name for name in patch_types if labels[name] == LIVE],
-            ignored_columns={str(path): list(layout.ignored) for path, layout in layouts.items() if layout.ignored},
-        )
-        _write_json(work / _SPLITS_FILE, {"splits": list(splits)})
-        _write_json(work / SUMMARY_FILE, asdict(summary))
-        if bad:
-            _write_rejected(work / REJECTED_FILE, bad)
+            _assemble(work / FINISHED_FOLDER, settings, results, summary)
+            if bad:
+                _write_rejected(work / FINISHED_FOLDER / REJECTED_FILE, bad)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("stopped; the same command goes on from here") from None
     return summary
 
 
-@dataclass(frozen=True, slots=True)
-class Capture:
-    """A usable row together with its file's bytes."""
-
-    row: CaptureRow
-    data: bytes
-    digest: bytes
-
-
-def read_capture(row: CaptureRow, folder: str | os.PathLike) -> Capture | BadRow:
-    """Reads and decodes the image of `row`, whose name is relative to `folder`, and checks its face box."""
-    try:
-        path = image_path(row.image_name, folder)
-        with open(path, "rb") as file:
-            data = file.read()
-        height, width = decode_image(data).shape[:2]
-        if row.face_box is not None:
-            check_face_box(row.face_box, width, height)
-    except OSError as error:
-        reason = f"image {row.image_name} can't be read: {error.strerror}"
-    except ValueError as error:
-        reason = f"image {row.image_name}: {error}"
-    else:
-        return Capture(row, data, hashlib.blake2b(data, digest_size=16).digest())
-    return BadRow(row.file, row.line, row.image_name, reason)
+def _write_shards(
+    splits: dict[str, list[CsvFile]],
+    layouts: dict[Path, CsvLayout],
+    settings: ShardSettings,
+    num_proc: int,
+    rows: int,
+    progress: bool,
+) -> list[ShardResult]:
+    """Writes all shards; their results in the order of their rows."""
+    tasks = plan_shards(((split, _rows(files, layouts)) for split, files in splits.items()), settings.embed)
+    bar = tqdm(total=rows, desc="Converting", unit="image", disable=None if progress else True)
+    # Closed here, so that no process of it goes on when this is left.
+    with bar, closing(write_shards(tasks, settings, num_proc, bar.update)) as results:
+        return sorted(results, key=lambda result: result.number)
 
 
-def image_path(name: str, folder: str | os.PathLike) -> str:
-    """The path of image `name` in `folder`.
-
-    Raises:
-        ValueError: with the reason, when there is no such file, or it isn't inside `folder` (an absolute path, `../`,
-            or a symbolic link that leads out).
-    """
-    if "\0" in name:
-        raise ValueError("the name contains a NUL character")
-    if os.path.isabs(name) or name[1:3] in (":\\", ":/"):
-        raise ValueError("an absolute path; expected one relative to the CSV's folder")
-    normal = os.path.normpath(name)
-    if normal == os.pardir or normal.startswith(os.pardir + os.sep):
-        raise ValueError("the path leaves the CSV's folder")
-    path = os.path.join(folder, name)
-    if not os.path.exists(path):
-        hint = "; write / instead of \\" if "\\" in name and os.sep == "/" else ""
-        raise ValueError(f"no such file{hint}")
-    if os.path.isdir(path):
-        raise ValueError("a folder, expected an image file")
-    root = os.path.realpath(folder)
-    if os.path.commonpath([root, os.path.realpath(path)]) != root:
-        raise ValueError("a symbolic link leads out of the CSV's folder")
-    return path
+def _rows(files: Iterable[CsvFile], layouts: dict[Path, CsvLayout]) -> Iterator[CaptureRow | BadRow]:
+    return itertools.chain.from_iterable(read_rows(file.path, layouts[file.path]) for file in files)
 
 
-def check_face_box(box: Sequence[int], width: int, height: int) -> None:
-    """Raises `ValueError` unless `box` = `[x, y, w, h]` has an area and lies within a `width` x `height` image."""
-    x, y, w, h = box
-    if w < 1 or h < 1:
-        raise ValueError(f"face box {w} x {h} has no area")
-    if x < 0 or y < 0 or x + w > width or y + h > height:
-        raise ValueError(f"face box x={x} y={y} w={w} h={h} isn't within the image of {width} x {height} pixels")
+def _split_summary(split: str, results: Iterable[ShardResult]) -> SplitSummary:
+    summary, attacks, sources = SplitSummary(), Counter(), Counter()
+    for result in results:
+        if result.split == split:
+            summary.images += result.images
+            summary.live += result.live
+            summary.rejected += len(result.bad)
+            attacks.update(result.attacks)
+            sources.update(result.sources)
+    summary.attacks, summary.sources = dict(sorted(attacks.items())), dict(sorted(sources.items()))
+    return summary
+
+
+def _assemble(
+    folder: Path, settings: ShardSettings, results: Sequence[ShardResult], summary: ConversionSummary
+) -> None:
+    """Makes the finished shards the dataset `folder`, in the layout of `DatasetDict.save_to_disk`."""
+    # Of a run that was killed while it did this.
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    features = capture_features(settings.patch_types)
+    for split in summary.splits:
+        part = folder / split
+        part.mkdir()
+        shards = [result for result in results if result.split == split and result.images]
+        names = [f"data-{index:05d}-of-{len(shards):05d}.arrow" for index in range(len(shards))]
+        # Names the content, so that caches of transformed datasets know it; equal input gives equal files.
+        content = hashlib.blake2b(features.arrow_schema.to_string().encode(), digest_size=8)
+        content.update(repr(features).encode())
+        for result, name in zip(shards, names, strict=True):
+            content.update(result.digest.encode())
+            shard_file(settings.folder, result.number).rename(part / name)
+        state = {
+            "_data_files": [{"filename": name} for name in names],
+            "_fingerprint": content.hexdigest(),
+            "_format_columns": None,
+            "_format_kwargs": {},
+            "_format_type": None,
+            "_output_all_columns": False,
+            "_split": split,
+        }
+        _write_json(part / _STATE_FILE, state)
+        datasets.DatasetInfo(features=features).write_to_directory(str(part), pretty_print=True)
+    _write_json(folder / _SPLITS_FILE, {"splits": list(summary.splits)})
+    _write_json(folder / SUMMARY_FILE, asdict(summary))
 
 
 def _survey(files: Sequence[CsvFile], layouts: dict[Path, CsvLayout]) -> tuple[dict[Path, int], dict[str, int]]:
@@ -237,151 +248,6 @@ def _survey(files: Sequence[CsvFile], layouts: dict[Path, CsvLayout]) -> tuple[d
         listed = "\n".join(conflicts.values())
         raise InputError(f"a patch type is either live or an attack; with both labels:\n{listed}")
     return row_counts, {name: row.label for name, row in first.items()}
-
-
-def _captures(
-    files: Sequence[CsvFile], layouts: dict[Path, CsvLayout], workers: int, advance: Callable[[int], object]
-) -> Iterator[Capture | BadRow]:
-    """Yields what becomes of every row, in order, while `workers` threads read and decode a few rows ahead."""
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
-    ahead: deque[BadRow | Future] = deque()
-
-    def next_outcome() -> Capture | BadRow:
-        outcome = ahead.popleft()
-        advance(1)
-        return outcome.result() if isinstance(outcome, Future) else outcome
-
-    try:
-        for file in files:
-            for row in read_rows(file.path, layouts[file.path]):
-                ahead.append(row if isinstance(row, BadRow) else pool.submit(read_capture, row, file.folder))
-                if len(ahead) > 4 * workers:
-                    yield next_outcome()
-        while ahead:
-            yield next_outcome()
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _write_split(
-    folder: Path,
-    split: str,
-    features: datasets.Features,
-    outcomes: Iterable[Capture | BadRow],
-    bad: list[BadRow],
-    used_patch_types: set[str],
-    on_error: str,
-) -> SplitSummary:
-    """Writes the usable rows to `folder`; adds the others to `bad`, and the patch types it met to the set."""
-    summary = SplitSummary()
-    attacks, sources = Counter(), Counter()
-    with _SplitWriter(folder, split, features) as writer:
-        for outcome in outcomes:
-            if isinstance(outcome, BadRow):
-                bad.append(outcome)
-                summary.rejected += 1
-                continue
-            if bad and on_error == "stop":
-                continue  # nothing will be kept: go on only to find the other bad rows
-            row = outcome.row
-            if row.patch_type not in features["patch_type"].names:
-                raise InputError(f"{row.file}:{row.line}: the file was changed while it was read; start again")
-            writer.write(outcome)
-            used_patch_types.add(row.patch_type)
-            summary.images += 1
-            sources[row.source] += 1
-            if row.label == LIVE:
-                summary.live += 1
-            else:
-                attacks[row.attack_type] += 1
-    summary.attacks, summary.sources = dict(sorted(attacks.items())), dict(sorted(sources.items()))
-    return summary
-
-
-class _SplitWriter:
-    """Writes one split in the layout of `Dataset.save_to_disk`.
-
-    Straight to its Arrow shards: `Dataset.from_generator` would put a copy of every image into the Hugging Face cache
-    first, and find stale ones there, and its `Image` would look up image names in the current folder.
-    """
-
-    def __init__(self, folder: Path, split: str, features: datasets.Features):
-        folder.mkdir()
-        self.folder, self.split, self.features = folder, split, features
-        self.schema = features.arrow_schema
-        self._columns: dict[str, list] = {name: [] for name in self.schema.names}
-        self._batch_bytes = self._shard_bytes = self._shards = 0
-        self._stream: pa.RecordBatchStreamWriter | None = None
-        # Names the content, so that caches of transformed datasets know it; equal input gives equal files.
-        self._hash = hashlib.blake2b(self.schema.to_string().encode(), digest_size=8)
-        self._hash.update(repr(features).encode())
-
-    def __enter__(self) -> "_SplitWriter":
-        return self
-
-    def __exit__(self, exception_type, *_):
-        if exception_type is None:
-            self._finish()
-        elif self._stream is not None:
-            self._stream.close()
-
-    def write(self, capture: Capture) -> None:
-        row = capture.row
-        values = {
-            "image": {"bytes": capture.data, "path": row.image_name},
-            "label": row.label,
-            "patch_type": self.features["patch_type"].str2int(row.patch_type),
-            "attack_type": row.attack_type,
-            "source": row.source,
-            "subject": row.subject,
-            "session": row.session,
-            "video": row.video,
-            "device": row.device,
-            "face_box": None if row.face_box is None else list(row.face_box),
-        }
-        for name, column in self._columns.items():
-            column.append(values[name])
-        # Where the list stands is no part of the content.
-        self._hash.update(repr(astuple(row)[2:]).encode() + capture.digest)
-        self._batch_bytes += len(capture.data)
-        if len(self._columns["label"]) >= _ROWS_PER_BATCH or self._batch_bytes >= _BYTES_PER_BATCH:
-            self._flush()
-
-    def _flush(self) -> None:
-        if not self._columns["label"]:
-            return
-        if self._stream is None:
-            self._stream = pa.ipc.new_stream(str(self.folder / f"{self._shards}.arrow"), self.schema)
-            self._shards += 1
-        self._stream.write_batch(pa.RecordBatch.from_pydict(self._columns, schema=self.schema))
-        self._columns = {name: [] for name in self.schema.names}
-        self._shard_bytes += self._batch_bytes
-        self._batch_bytes = 0
-        if self._shard_bytes >= _BYTES_PER_SHARD:
-            self._end_shard()
-
-    def _end_shard(self) -> None:
-        if self._stream is not None:
-            self._stream.close()
-        self._stream, self._shard_bytes = None, 0
-
-    def _finish(self) -> None:
-        self._flush()
-        self._end_shard()
-        names = [f"data-{shard:05d}-of-{self._shards:05d}.arrow" for shard in range(self._shards)]
-        for shard, name in enumerate(names):
-            (self.folder / f"{shard}.arrow").rename(self.folder / name)
-        state = {
-            "_data_files": [{"filename": name} for name in names],
-            "_fingerprint": self._hash.hexdigest(),
-            "_format_columns": None,
-            "_format_kwargs": {},
-            "_format_type": None,
-            "_output_all_columns": False,
-            "_split": self.split,
-        }
-        _write_json(self.folder / _STATE_FILE, state)
-        datasets.DatasetInfo(features=self.features).write_to_directory(str(self.folder), pretty_print=True)
 
 
 def _check_output(target: Path, given: str | os.PathLike, overwrite: bool) -> None:

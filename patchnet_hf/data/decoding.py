@@ -5,12 +5,12 @@ chroma subsampling, libjpeg-turbo, OpenCV and Pillow (which `datasets.Image()` u
 the accurate inverse DCT and smooth chroma upsampling. The tests compare them bit for bit.
 """
 
+import contextlib
 import functools
 import io
 import re
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -35,8 +35,15 @@ _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _ORIENTATION_TAG = 0x0112
 # A marker that isn't a stuffed 0xFF data byte, a restart marker, or padding: what ends entropy-coded data.
 _MARKER_AFTER_SCAN = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]", re.DOTALL)
-# libjpeg's warnings that mean that pixels are missing or garbage. It has others for harmless oddities of encoders.
-_FATAL_JPEG_WARNINGS = ("premature end", "bad huffman code", "instead of rst")
+# libjpeg's warnings of harmless oddities of encoders; all others mean that pixels are missing or garbage. By their
+# words and not by the error code, which after a warning is that of a warning even where decoding has failed.
+_HARMLESS_JPEG_WARNINGS = (
+    "extraneous bytes before marker",
+    "unknown JFIF revision",
+    "Invalid SOS parameters for sequential",
+    "Unknown Adobe color transform",
+    "bad ICC marker",
+)
 
 
 def decode_image(data: bytes, decoder: Decoder = "auto") -> np.ndarray:
@@ -70,7 +77,7 @@ def turbojpeg_is_available() -> bool:
     return _turbojpeg() is not None
 
 
-@contextmanager
+@contextlib.contextmanager
 def quiet_opencv() -> Iterator[None]:
     """Keeps OpenCV from logging to stderr about files that :func:`decode_image` reports by a `ValueError` anyway."""
     log = getattr(cv2.utils, "logging", cv2)  # OpenCV 5, OpenCV 4
@@ -82,23 +89,34 @@ def quiet_opencv() -> Iterator[None]:
         log.setLogLevel(level)
 
 
+class _HarmlessJpegWarning(ValueError):
+    """libjpeg-turbo stopped at something harmless."""
+
+
 class _StrictTurboJPEG(turbojpeg.TurboJPEG):
     """PyTurboJPEG only *warns* when pixels are missing, and warns as loudly about harmless oddities."""
 
     # The mangled name is PyTurboJPEG 1's one place for what libjpeg-turbo reports; setup.cfg keeps us on version 1.
     def _TurboJPEG__report_error(self, handle):
         message = self._TurboJPEG__get_error_string(handle)
-        code = self._TurboJPEG__get_error_code
-        is_warning = code is not None and code(handle) == turbojpeg.TJERR_WARNING
-        if not is_warning or any(text in message.lower() for text in _FATAL_JPEG_WARNINGS):
-            raise ValueError(message)
+        if any(text in message for text in _HARMLESS_JPEG_WARNINGS):
+            raise _HarmlessJpegWarning(message)
+        raise ValueError(message)
+
+
+class _LenientTurboJPEG(_StrictTurboJPEG):
+    """Of several warnings it hears the last one; one that is harmless it passes over."""
+
+    def _TurboJPEG__report_error(self, handle):
+        with contextlib.suppress(_HarmlessJpegWarning):
+            super()._TurboJPEG__report_error(handle)
 
 
 @functools.cache
-def _turbojpeg() -> _StrictTurboJPEG | None:
-    # The wrapper keeps no state between calls (each has its own handle), so threads and forked workers may share it.
+def _turbojpeg() -> tuple[_StrictTurboJPEG, _LenientTurboJPEG] | None:
+    # The wrappers keep no state between calls (each has its own handle), so threads and forked workers may share them.
     try:
-        return _StrictTurboJPEG()
+        return _StrictTurboJPEG(), _LenientTurboJPEG()
     except (RuntimeError, OSError):
         return None
 
@@ -113,32 +131,80 @@ def _warn_that_turbojpeg_is_missing() -> None:
 
 
 @dataclass(frozen=True)
-class _JpegHeader:
+class JpegHeader:
+    """What the segments of a JPEG say of its pixels as they are stored, before they are turned upright."""
+
     width: int
     height: int
-    components: int
+    sampling: tuple[tuple[int, int], ...]
+    """Of each component: samples across and down in a group of blocks (MCU), `((2, 2), (1, 1), (1, 1))` for 4:2:0."""
+    frame_position: int
+    """Where in the file the two bytes of the height stand."""
+    has_rows_in_order: bool
+    """Whether one scan holds all components from top to bottom, so that rows can be decoded without those below."""
     has_metadata: bool
     """Whether there is EXIF or XMP, which may hold an orientation."""
 
 
 def _decode_jpeg(data: bytes, decoder: Decoder) -> np.ndarray:
-    header = _read_jpeg_header(data)
-    _check_size(header.width, header.height)
-    if header.components == 4:
+    header = read_jpeg_header(data)
+    if len(header.sampling) == 4:
         # The decoders disagree about CMYK by one grey level, so both leave it to the one that `datasets` uses.
         return _pillow_pixels(_open(data))
-    if decoder != "opencv" and (library := _turbojpeg()) is not None:
-        try:
-            pixels = library.decode(data, pixel_format=turbojpeg.TJPF_RGB, flags=turbojpeg.TJFLAG_ACCURATEDCT)
-        except (ValueError, OSError) as error:
-            raise ValueError(f"the JPEG data is corrupt: {error}") from error
+    if decoder != "opencv" and turbojpeg_is_available():
+        pixels = decode_by_turbojpeg(data)
     elif decoder == "turbojpeg":
         raise InputError(f"decoder is 'turbojpeg', but libjpeg-turbo was not found; {_INSTALL_HINT}")
     else:
         if decoder == "auto":
             _warn_that_turbojpeg_is_missing()
         pixels = _opencv_pixels(data, "JPEG")
-    return _oriented(pixels, _orientation(_open(data))) if header.has_metadata else pixels
+    return oriented(pixels, jpeg_orientation(data, header))
+
+
+def decode_by_turbojpeg(data: bytes, lenient: bool = False) -> np.ndarray:
+    """The pixels `(H, W, 3)` of a gray or RGB JPEG as they are stored; libjpeg-turbo has to be there.
+
+    Args:
+        data: of the file.
+        lenient: passes over broken data that something harmless comes after.
+
+    Raises:
+        ValueError: the data is corrupt.
+    """
+    strict_library, lenient_library = _turbojpeg()
+    to_rgb = {"pixel_format": turbojpeg.TJPF_RGB}
+    try:
+        if not lenient:
+            with contextlib.suppress(_HarmlessJpegWarning):
+                flags = turbojpeg.TJFLAG_ACCURATEDCT | turbojpeg.TJFLAG_STOPONWARNING
+                return strict_library.decode(data, flags=flags, **to_rgb)
+        return lenient_library.decode(data, flags=turbojpeg.TJFLAG_ACCURATEDCT, **to_rgb)
+    except (ValueError, OSError) as error:
+        raise ValueError(f"the JPEG data is corrupt: {error}") from error
+
+
+def crop_by_turbojpeg(data: bytes, top: int, left: int, height: int, width: int) -> bytes:
+    """A JPEG of a part of another one, with its coefficients; `top` and `left` have to be borders of its MCUs.
+
+    Raises:
+        ValueError: the data is corrupt.
+    """
+    try:
+        # With `preserve`, blocks that reach over the right and lower border stay, too.
+        return _turbojpeg()[1].crop(data, left, top, width, height, preserve=True, copynone=True)
+    except (ValueError, OSError) as error:
+        raise ValueError(f"the JPEG data is corrupt: {error}") from error
+
+
+def jpeg_orientation(data: bytes, header: JpegHeader) -> int:
+    """The EXIF orientation of a JPEG, 1 to 8; 1 where there is none.
+
+    Raises:
+        ValueError: its metadata are corrupt.
+    """
+    orientation = _orientation(_open(data)) if header.has_metadata else 1
+    return orientation if orientation in range(1, 9) else 1
 
 
 def _decode_other(data: bytes) -> np.ndarray:
@@ -151,14 +217,20 @@ def _decode_other(data: bytes) -> np.ndarray:
     pixels = _opencv_pixels(data, image.format)
     # Asking Pillow for a PNG's EXIF decodes all of it, so this is asked only where there is any.
     may_turn = image.format != "PNG" or any(name in data for name in (b"eXIf", b"exif", b"XML:com.adobe.xmp"))
-    return _oriented(pixels, _orientation(image)) if may_turn else pixels
+    return oriented(pixels, _orientation(image)) if may_turn else pixels
 
 
-def _read_jpeg_header(data: bytes) -> _JpegHeader:
-    """Walks over a JPEG's segments up to its end marker, so that a file that was cut off shows whoever decodes it."""
+def read_jpeg_header(data: bytes) -> JpegHeader:
+    """Walks over a JPEG's segments up to its end marker, so that a file that was cut off shows whoever decodes it.
+
+    Raises:
+        ValueError: it was cut off, is corrupt, holds no image, or one that is too large.
+    """
     truncated = ValueError("the JPEG file is truncated: it stops before its end marker")
-    frame: tuple[int, int, int] | None = None
-    has_metadata = has_scan = False
+    frame: tuple[int, int, tuple[tuple[int, int], ...]] | None = None
+    frame_marker = frame_position = scans = 0
+    components_of_scan = None
+    has_metadata = False
     position = 2
     while True:
         position = data.find(b"\xff", position)
@@ -182,18 +254,23 @@ def _read_jpeg_header(data: bytes) -> _JpegHeader:
         position += length
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC) and len(segment) >= 6:
             height, width = int.from_bytes(segment[1:3], "big"), int.from_bytes(segment[3:5], "big")
-            frame = width, height, segment[5]
+            sampling = tuple((byte >> 4, byte & 15) for byte in segment[7 : 6 + 3 * segment[5] : 3])
+            frame, frame_marker, frame_position = (width, height, sampling), marker, position - len(segment) + 1
         elif marker == 0xE1:
             has_metadata = True
         elif marker == 0xDA:
-            has_scan = True
+            scans += 1
+            components_of_scan = segment[0] if segment else 0
             after_scan = _MARKER_AFTER_SCAN.search(data, position)
             if after_scan is None:
                 raise truncated
             position = after_scan.start()
-    if frame is None or not has_scan:
+    if frame is None or not scans:
         raise ValueError("the JPEG file holds no image data")
-    return _JpegHeader(*frame, has_metadata=has_metadata)
+    _check_size(*frame[:2])
+    # Huffman-coded sequential frames; the others are progressive, lossless or arithmetic.
+    in_order = frame_marker in (0xC0, 0xC1) and scans == 1 and components_of_scan == len(frame[2])
+    return JpegHeader(*frame, frame_position, has_rows_in_order=in_order, has_metadata=has_metadata)
 
 
 def _check_png_is_whole(data: bytes) -> None:
@@ -260,8 +337,10 @@ def _pillow_pixels(image: PIL.Image.Image) -> np.ndarray:
         raise ValueError(f"the {image_format} data is corrupt or truncated: {error}") from error
 
 
-def _oriented(pixels: np.ndarray, orientation: int) -> np.ndarray:
+def oriented(pixels: np.ndarray, orientation: int) -> np.ndarray:
     """Turns and mirrors `(H, W, 3)` pixels upright, by the EXIF orientation 1 to 8 (anything else: as it is)."""
+    if orientation not in range(2, 9):
+        return pixels
     if orientation in (5, 7):
         pixels = pixels.transpose(1, 0, 2)
     turns = {3: 2, 6: 3, 7: 2, 8: 1}.get(orientation, 0)

@@ -1,6 +1,7 @@
 """Streams of captures (`datasets.IterableDataset`) as views to train on."""
 
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import datasets
 import numpy as np
@@ -10,6 +11,9 @@ from ..errors import InputError
 from ..models.image_processing_patchnet import PatchNetImageProcessor
 from .schema import BONA_FIDE, DEFAULT_ATTACK_TYPE, SPOOF, check_schema
 from .views import encoded_images, training_item
+
+if TYPE_CHECKING:
+    from .augmentation import Augmentation
 
 
 class TrainingStream(torch.utils.data.IterableDataset):
@@ -31,6 +35,7 @@ class TrainingStream(torch.utils.data.IterableDataset):
         processor: its mode, patch size and face expansion shape the views.
         patch_types: the model's patch types; every capture's type must be among them.
         seed: of the views.
+        augmentation: makes the views of the face, instead of the processor's mode.
 
     Attributes:
         attack_types: `["bonafide", "attack"]`; which types of attack a stream holds isn't known before it is read.
@@ -39,7 +44,7 @@ class TrainingStream(torch.utils.data.IterableDataset):
 
     Raises:
         InputError: the stream doesn't follow the data contract, or, when iterated over, is empty or has a patch type
-            that the model doesn't know.
+            that the model doesn't know, or a face that the augmentation can't take.
     """
 
     def __init__(
@@ -48,10 +53,12 @@ class TrainingStream(torch.utils.data.IterableDataset):
         processor: PatchNetImageProcessor,
         patch_types: Sequence[str],
         seed: int = 0,
+        augmentation: "Augmentation | None" = None,
     ):
         check_schema(stream, "training stream")
         self.processor = processor
         self.seed = seed
+        self.augmentation = augmentation
         self._pass = torch.zeros((), dtype=torch.int64).share_memory_()
         self._names = stream.features["patch_type"].names
         self._type_ids = {name: index for index, name in enumerate(patch_types)}
@@ -72,7 +79,8 @@ class TrainingStream(torch.utils.data.IterableDataset):
             position = None
             for position, row in enumerate(self._rows):
                 random = np.random.default_rng((self.seed, number, first + position * step))
-                item = training_item(row, self._type_id(row["patch_type"]), self.processor, random)
+                label = self._type_id(row["patch_type"])
+                item = training_item(row, label, self.processor, random, self.augmentation)
                 yield {**item, "attack_types": int(row["label"] == SPOOF)}
             if position is None and worker is None:
                 raise InputError("the training stream is empty")

@@ -1,16 +1,27 @@
 """Captures of an Arrow dataset as the views that the model sees: random patches to train, a grid to evaluate."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import PIL.Image
 import torch
 from datasets import Dataset, Image, IterableDataset
 
-from ..models.image_processing_patchnet import PatchNetImageProcessor, crop_face, pad_to_patch, resize_image
-from .decoding import decode_image
+from ..models.image_processing_patchnet import (
+    PatchNetImageProcessor,
+    crop_face,
+    face_region,
+    pad_to_patch,
+    resize_image,
+)
+from .encoded_image import DecodedImage, EncodedImage
 from .schema import BONA_FIDE, SPOOF
+
+if TYPE_CHECKING:  # albumentations takes more than a second to import
+    from .augmentation import Augmentation
 
 TRAINING_VIEWS = 2
 
@@ -22,15 +33,51 @@ def encoded_images(dataset: Dataset | IterableDataset, columns: Sequence[str]) -
 
 def decode_capture(image: dict | PIL.Image.Image) -> np.ndarray:
     """An `Image(decode=False)` value, `{"bytes": ..., "path": ...}`, or a decoded one, as `(H, W, 3)` uint8 RGB."""
+    opened = open_capture(image)
+    return opened.region(0, 0, opened.height, opened.width)
+
+
+def open_capture(image: dict | PIL.Image.Image) -> EncodedImage | DecodedImage:
+    """An `Image(decode=False)` value, or a decoded one, of which regions can be asked for."""
     if isinstance(image, PIL.Image.Image):
         # A stream that was filtered or mapped decodes its images whatever it's cast to.
-        return np.asarray(image.convert("RGB"))
-    return decode_image(image_bytes(image))
+        return DecodedImage(np.asarray(image.convert("RGB")))
+    return EncodedImage(image_bytes(image))
 
 
 def image_bytes(image: dict) -> bytes:
     """The bytes of the file of an `Image(decode=False)` value."""
     return Path(image["path"]).read_bytes() if image["bytes"] is None else image["bytes"]
+
+
+@dataclass(frozen=True)
+class PatchPlace:
+    """Where a patch lies in a face, in pixels, and how it is flipped (first) and turned by quarters."""
+
+    top: int
+    left: int
+    flip: bool
+    turns: int
+
+    @classmethod
+    def draw(
+        cls, height: int, width: int, patch_size: int, random: np.random.Generator, rotate: bool = True
+    ) -> "PatchPlace":
+        """A random one in a face of `height` x `width` pixels, both at least `patch_size`."""
+        top = int(random.integers(height - patch_size + 1))
+        left = int(random.integers(width - patch_size + 1))
+        return cls(top, left, random.random() < 0.5, int(random.integers(4)) if rotate else 0)
+
+    def cut(self, face: np.ndarray, patch_size: int) -> np.ndarray:
+        """The patch `(P, P, 3)` of `face` `(H, W, 3)`, contiguous."""
+        patch = face[self.top : self.top + patch_size, self.left : self.left + patch_size]
+        if self.flip:
+            patch = patch[:, ::-1]
+        return np.ascontiguousarray(np.rot90(patch, self.turns))
+
+    def within(self, top: int, left: int) -> "PatchPlace":
+        """The same place, counted from another corner."""
+        return PatchPlace(self.top - top, self.left - left, self.flip, self.turns)
 
 
 def random_patch(face: np.ndarray, patch_size: int, random: np.random.Generator, rotate: bool = True) -> np.ndarray:
@@ -48,17 +95,47 @@ def random_patch(face: np.ndarray, patch_size: int, random: np.random.Generator,
     Returns:
         `(P, P, 3)` uint8, contiguous.
     """
-    top = random.integers(face.shape[0] - patch_size + 1)
-    left = random.integers(face.shape[1] - patch_size + 1)
-    patch = face[top : top + patch_size, left : left + patch_size]
-    if random.random() < 0.5:
-        patch = patch[:, ::-1]
-    if rotate:
-        patch = np.rot90(patch, random.integers(4))
-    return np.ascontiguousarray(patch)
+    return PatchPlace.draw(*face.shape[:2], patch_size, random, rotate).cut(face, patch_size)
 
 
-def training_item(row: dict, label: int, processor: PatchNetImageProcessor, random: np.random.Generator) -> dict:
+def random_patches(
+    image: EncodedImage | DecodedImage,
+    region: tuple[int, int, int, int],
+    patch_size: int,
+    random: np.random.Generator,
+    count: int = TRAINING_VIEWS,
+) -> list[np.ndarray]:
+    """
+    As many calls of [`random_patch`] on a region of an image, of which no more than they need is decoded.
+
+    Args:
+        image: a capture.
+        region: `(top, left, bottom, right)` of its face; padded by reflection where it is smaller than a patch.
+        patch_size, random: as there.
+        count: number of patches.
+    """
+    top, left, bottom, right = region
+    if min(bottom - top, right - left) < patch_size:
+        face = pad_to_patch(image.region(*region), patch_size)
+        return [random_patch(face, patch_size, random) for _ in range(count)]
+    places = [PatchPlace.draw(bottom - top, right - left, patch_size, random) for _ in range(count)]
+    first_row, first_column = min(place.top for place in places), min(place.left for place in places)
+    needed = image.region(
+        top + first_row,
+        left + first_column,
+        top + max(place.top for place in places) + patch_size,
+        left + max(place.left for place in places) + patch_size,
+    )
+    return [place.within(first_row, first_column).cut(needed, patch_size) for place in places]
+
+
+def training_item(
+    row: dict,
+    label: int,
+    processor: PatchNetImageProcessor,
+    random: np.random.Generator,
+    augmentation: "Augmentation | None" = None,
+) -> dict:
     """
     Two random views of one capture.
 
@@ -67,16 +144,21 @@ def training_item(row: dict, label: int, processor: PatchNetImageProcessor, rand
         label: patch-type id.
         processor: its mode, patch size and face expansion shape the views.
         random: source of the views.
+        augmentation: makes the views of the face, instead of the processor's mode.
 
     Returns:
         `{"pixel_values": (2, P, P, 3) uint8, "labels": label}`.
     """
-    face = crop_face(decode_capture(row["image"]), row["face_box"], processor.face_expand)
-    # A face photographed upright is turned in the "patches" recipe only, where no face can be recognised.
-    rotate = processor.mode == "patches"
-    face = face if rotate else resize_image(face, processor.resize_size, processor.resampling)
-    face = pad_to_patch(face, processor.patch_size)
-    views = [random_patch(face, processor.patch_size, random, rotate) for _ in range(TRAINING_VIEWS)]
+    image = open_capture(row["image"])
+    region = face_region(image.height, image.width, row["face_box"], processor.face_expand)
+    if augmentation is not None:
+        return {"pixel_values": augmentation.views(image.region(*region), random, TRAINING_VIEWS), "labels": label}
+    if processor.mode == "patches":
+        views = random_patches(image, region, processor.patch_size, random)
+    else:
+        # A face photographed upright isn't turned where it can be recognised.
+        face = resize_image(image.region(*region), processor.resize_size, processor.resampling)
+        views = [random_patch(face, processor.patch_size, random, rotate=False) for _ in range(TRAINING_VIEWS)]
     return {"pixel_values": np.stack(views), "labels": label}
 
 
@@ -95,6 +177,7 @@ class TrainingViews(torch.utils.data.Dataset):
         processor: its mode, patch size and face expansion shape the views.
         patch_types: the model's patch types; every capture's type must be among them.
         seed: of the views.
+        augmentation: makes the views of the face, instead of the processor's mode; tried on the first capture.
 
     Attributes:
         dataset: as given.
@@ -103,10 +186,18 @@ class TrainingViews(torch.utils.data.Dataset):
     Items: `{"pixel_values": (2, P, P, 3) uint8, "labels": int, "attack_types": int}`.
     """
 
-    def __init__(self, dataset: Dataset, processor: PatchNetImageProcessor, patch_types: Sequence[str], seed: int = 0):
+    def __init__(
+        self,
+        dataset: Dataset,
+        processor: PatchNetImageProcessor,
+        patch_types: Sequence[str],
+        seed: int = 0,
+        augmentation: "Augmentation | None" = None,
+    ):
         self.dataset = dataset
         self.processor = processor
         self.seed = seed
+        self.augmentation = augmentation
         # In shared memory, so that workers which live on from epoch to epoch see it change.
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
         names = dataset.features["patch_type"].names
@@ -121,6 +212,9 @@ class TrainingViews(torch.utils.data.Dataset):
         self.attack_types = [BONA_FIDE, *sorted(attacks)]
         self._attack_ids = {name: index for index, name in enumerate(self.attack_types) if index}
         self._rows = encoded_images(dataset, ["image", "face_box", "patch_type", "label", "attack_type"])
+        if augmentation is not None and len(self._rows):
+            first = self._rows[0]
+            augmentation.check(crop_face(decode_capture(first["image"]), first["face_box"], processor.face_expand))
 
     def set_epoch(self, epoch: int):
         """Draws other views from now on, in workers that run already, too."""
@@ -137,7 +231,7 @@ class TrainingViews(torch.utils.data.Dataset):
         random = np.random.default_rng((self.seed, self._epoch.item(), int(index)))
         attack_type = self._attack_ids[row["attack_type"]] if row["label"] == SPOOF else 0
         return {
-            **training_item(row, self._type_ids[row["patch_type"]], self.processor, random),
+            **training_item(row, self._type_ids[row["patch_type"]], self.processor, random, self.augmentation),
             "attack_types": attack_type,
         }
 
@@ -168,4 +262,6 @@ class EvaluationViews(torch.utils.data.Dataset):
 
     def __getitem__(self, index: int) -> dict:
         row = self._rows[int(index)]
-        return {"pixel_values": self.processor.views(decode_capture(row["image"]), row["face_box"])}
+        image = open_capture(row["image"])
+        region = face_region(image.height, image.width, row["face_box"], self.processor.face_expand)
+        return {"pixel_values": self.processor.views(image.region(*region))}

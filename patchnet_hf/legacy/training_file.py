@@ -50,6 +50,9 @@ DROPPED = {
     "dataset.augmentation.rand_hori_flip": "the recipe resize mirrors every second view",
     "dataset.augmentation.rand_rotation": "no rotation by odd angles in the recipe resize",
 }
+# The reference's augmentations and what they are here, for faces resized and cropped to these sizes.
+AUGMENTATIONS = {name: f"configs/augmentation/{name}.json" for name in ("medium2", "strong3")}
+AUGMENTED_SIZES = (232, 224)
 OPTIMIZERS = ("adam", "adamw", "amsgrad", "sgd", "rmsprop")
 
 
@@ -210,8 +213,20 @@ def _views(file: TrainingFile, configuration: LegacyConfiguration):
     file.carry(cropped, "patch_size", configuration.crop_size)
     file.fix("resampling", "area", how)
     if "dataset.augmentation" in configuration.values:
-        reason = "no augmentation by JSON in this version: two random crops, mirrored at random"
-        file.drop("dataset.augmentation", configuration.values["dataset.augmentation"], reason)
+        _augmentation(file, configuration)
+
+
+def _augmentation(file: TrainingFile, configuration: LegacyConfiguration):
+    name = configuration.values["dataset.augmentation"]
+    if name not in AUGMENTATIONS:
+        reason = f"none of {', '.join(AUGMENTATIONS)}: write its transforms as docs/augmentation.md tells"
+    elif (configuration.resize_size, configuration.crop_size) != AUGMENTED_SIZES:
+        resized, cropped = AUGMENTED_SIZES
+        reason = f"{AUGMENTATIONS[name]} resizes to {resized} and crops {cropped}: copy it and change these numbers"
+    else:
+        file.carry("dataset.augmentation", "augmentation", AUGMENTATIONS[name], str(name))
+        return
+    file.drop("dataset.augmentation", name, reason)
 
 
 def _data(file: TrainingFile, configuration: LegacyConfiguration):

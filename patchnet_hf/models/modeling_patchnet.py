@@ -1,11 +1,9 @@
 """PyTorch PatchNet model."""
 
-import difflib
 import sys
 from copy import deepcopy
 from dataclasses import dataclass
 
-import timm
 import torch
 from timm.utils.model import reparameterize_model
 from torch import Tensor, nn
@@ -13,8 +11,17 @@ from torch.nn import functional as F
 from transformers import PreTrainedModel
 from transformers.utils import ModelOutput
 
+from .backbone_patchnet import create_backbone
+
+# What the backbones import, too: of the code in a model's folder transformers takes along what this file imports, but
+# not what that imports in turn.
+from .cdcn_patchnet import CentralDifferenceNet  # noqa: F401
+from .central_difference_patchnet import CentralDifferenceConv2d  # noqa: F401
 from .configuration_patchnet import PatchNetConfig
+from .dc_cdn_patchnet import DualCrossNet  # noqa: F401
 from .losses_patchnet import asymmetric_am_softmax_loss, at_least_float32, view_similarity_loss
+from .multi_scale_patchnet import MultiScaleNet  # noqa: F401
+from .registration_patchnet import register_once  # noqa: F401
 from .weights_patchnet import check_safetensors
 
 
@@ -56,26 +63,6 @@ class PatchNetOutput(ModelOutput):
     patch_type_logits: torch.FloatTensor | None = None
     embeddings: torch.FloatTensor | None = None
     loss_dict: dict[str, torch.FloatTensor] | None = None
-
-
-def create_backbone(config: PatchNetConfig) -> nn.Module:
-    """The timm model of a configuration, without classifier and with random weights.
-
-    Raises:
-        ValueError: timm doesn't know the architecture (the message names the nearest), or refuses the arguments.
-    """
-    architecture = config.backbone.split(".")[0]
-    if not timm.is_model(architecture):
-        near = difflib.get_close_matches(architecture, timm.list_models(), n=3)
-        hint = f"; did you mean {' or '.join(near)}?" if near else "; timm.list_models() names all"
-        raise ValueError(f"unknown backbone {config.backbone!r}{hint}")
-    arguments = {"num_classes": 0, "in_chans": config.num_channels, **config.backbone_kwargs}
-    if config.drop_path_rate:
-        arguments["drop_path_rate"] = config.drop_path_rate
-    try:
-        return timm.create_model(architecture, pretrained=False, **arguments)
-    except TypeError as error:
-        raise ValueError(f"backbone {config.backbone!r} can't be built with {arguments}: {error}") from error
 
 
 class PatchTypeHead(nn.Module):

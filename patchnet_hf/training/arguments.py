@@ -134,6 +134,13 @@ class DataArguments:
         },
     )
     face_expand: float = field(default=1.3, metadata={"help": "Factor on the sides of a face box."})
+    augmentation: str | None = field(
+        default=None,
+        metadata={
+            "help": "JSON file of albumentations' transforms that make the training views of a face, instead of the "
+            "recipe's random crops: configs/augmentation/medium2.json, or one of your own; docs/augmentation.md."
+        },
+    )
     balance: str = field(
         default="none",
         metadata={

@@ -1,4 +1,6 @@
-"""The network and the image processor that a run's arguments describe."""
+"""The network, the image processor and the augmentation that a run's arguments describe."""
+
+from typing import TYPE_CHECKING
 
 import timm
 import torch
@@ -8,6 +10,9 @@ from ..data.schema import live_patch_types
 from ..errors import InputError
 from ..models import PatchNetConfig, PatchNetForImageClassification, PatchNetImageProcessor
 from .arguments import DataArguments, ModelArguments
+
+if TYPE_CHECKING:
+    from ..data.augmentation import Augmentation
 
 
 def patch_types_of(training: Dataset) -> tuple[list[str], list[str]]:
@@ -48,6 +53,20 @@ def build_processor(data: DataArguments) -> PatchNetImageProcessor:
         )
     except ValueError as error:
         raise InputError(str(error)) from error
+
+
+def build_augmentation(data: DataArguments) -> "Augmentation | None":
+    """The augmentation that a run names, if it names one.
+
+    Raises:
+        InputError: its file can't be read or used.
+    """
+    if data.augmentation is None:
+        return None
+    # Only now: albumentations takes more than a second to import.
+    from ..data.augmentation import Augmentation
+
+    return Augmentation.read(data.augmentation, data.patch_size)
 
 
 def build_model(

@@ -51,6 +51,7 @@ def training_summary(
     evaluated = ", ".join(f"{name} {len(part)}" for name, part in sets.items())
     captures = len(training)
     sampling = sampling_text(trainer, trainer.balanced_sampler, captures)
+    augmentation = getattr(trainer.train_dataset, "augmentation", None)
     attacks = [name for name in config.patch_types if name not in config.live_patch_types]
     return panel(
         {
@@ -62,6 +63,7 @@ def training_summary(
             "training": f"{captures} captures: "
             + ", ".join(f"{name} {count}" for name, count in captures_by_group(training).items()),
             **({"sampling": sampling} if sampling else {}),
+            **({"augmentation": str(augmentation)} if augmentation else {}),
             "batch": _batch(args),
             "length": _length(trainer),
             "evaluation": f"{evaluated} captures" if evaluated else "none",

@@ -34,7 +34,7 @@ from .initialization import initialize_from, shortened
 from .interruption import InterruptionCallback, TrainingInterrupted
 from .learning_curve import LearningCurveCallback
 from .metrics_file import MetricsFileCallback
-from .network import build_model, build_processor, patch_types_of
+from .network import build_augmentation, build_model, build_processor, patch_types_of
 from .panel import training_summary
 from .report import METRICS_JSON, metrics_table, write_json
 from .run_record import RunData, RunRecord
@@ -81,7 +81,7 @@ def train_and_evaluate(
         patch_types, live = patch_types_of(training)
         checkpoint = check_output_dir(arguments)
         check_best_metric(arguments.metric_for_best_model, sets)
-        processor = build_processor(data)
+        processor, augmentation = build_processor(data), build_augmentation(data)
         if arguments.device.type == "cpu":
             torch.set_num_threads(arguments.cpu_threads or cores_of_a_process())
         set_seed(arguments.seed)
@@ -103,6 +103,7 @@ def train_and_evaluate(
             eval_dataset=sets or None,
             processing_class=processor,
             balance=balance,
+            augmentation=augmentation,
         )
         planned_steps(trainer)
         if checkpoint is not None:

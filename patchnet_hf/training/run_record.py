@@ -1,5 +1,6 @@
 """`run.json`: what a training was made of, from which the model's card is written."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,7 +14,7 @@ from transformers import PreTrainedModel
 from transformers.trainer_callback import TrainerState
 
 from ..cards.model_folder import RUN_FILE, read_json
-from ..cards.names import dataset_name, without_paths
+from ..cards.names import dataset_name, folder_name, without_paths
 from ..data.balancing import BalancedSampling
 from ..data.filters import CaptureFilter
 from ..data.loading import TRAIN_SPLIT
@@ -211,6 +212,7 @@ def recipe_of(trainer: PatchNetTrainer, data: DataArguments, planned: int) -> di
     config: PatchNetConfig = model.config
     processor: PatchNetImageProcessor = trainer.processing_class
     balance = BalancedSampling.parse(data.balance, data.balance_length)
+    augmentation = getattr(trainer.train_dataset, "augmentation", None)
     of_config = ("backbone", "backbone_kwargs", "dropout", "drop_path_rate", "scale", "margin_live", "margin_spoof")
     of_processor = ("mode", "patch_size", "grid", "resize_size", "resampling", "face_expand")
     of_arguments = ("weight_decay", "decay_norms_and_biases", "max_grad_norm", "ema_decay", "ema_warmup", "seed")
@@ -239,13 +241,17 @@ def recipe_of(trainer: PatchNetTrainer, data: DataArguments, planned: int) -> di
         "data_seed": args.data_seed,
         "sync_batch_norm": args.sync_batch_norm,
         "precision": args.precision_name,
+        "augmentation": None
+        if augmentation is None
+        else {"file": folder_name(augmentation.name), "transforms": augmentation.steps},
         "balance": None if balance is None else {"columns": list(balance.columns), "length": balance.length},
     }
 
 
 def best_of(args: PatchNetTrainingArguments, state: TrainerState) -> dict | None:
     """By which number the checkpoint that is kept was chosen, and its value then; `None`: the last one is kept."""
-    if not args.load_best_model_at_end or state.best_metric is None:
+    # Where the number was never defined, as ACER on sets of one class alone, the Trainer keeps infinity as its best.
+    if not args.load_best_model_at_end or state.best_metric is None or not math.isfinite(state.best_metric):
         return None
     metric = args.metric_for_best_model
     return {

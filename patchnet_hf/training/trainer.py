@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -27,6 +28,9 @@ from .sampling import fill_batches
 from .synchronization import share_buffers, synchronize_batch_norm
 from .training_numbers import TrainingNumbers
 from .weight_averaging import WeightAveragingMixin
+
+if TYPE_CHECKING:
+    from ..data.augmentation import Augmentation
 
 
 @dataclass(frozen=True)
@@ -92,6 +96,7 @@ class PatchNetTrainer(
         eval_dataset: one `datasets.Dataset`, or a dict of them by name.
         processing_class: the image processor that makes views; saved with the model.
         balance: which groups of training captures are drawn equally often; by default each capture is drawn once.
+        augmentation: makes the training views of a `train_dataset` of captures, instead of the processor's mode.
         **kwargs: as for [`transformers.Trainer`].
     """
 
@@ -104,16 +109,23 @@ class PatchNetTrainer(
         eval_dataset: Dataset | dict[str, Dataset] | None = None,
         processing_class: PatchNetImageProcessor | None = None,
         balance: BalancedSampling | None = None,
+        augmentation: "Augmentation | None" = None,
         **kwargs,
     ):
         if processing_class is None:
             raise ValueError("PatchNetTrainer needs processing_class, a PatchNetImageProcessor: it makes the views")
         if isinstance(train_dataset, Dataset):
-            train_dataset = TrainingViews(train_dataset, processing_class, model.config.patch_types, args.seed)
+            train_dataset = TrainingViews(
+                train_dataset, processing_class, model.config.patch_types, args.seed, augmentation
+            )
         elif isinstance(train_dataset, IterableDataset):
             if balance is not None:
                 train_dataset, balance = balance_stream(train_dataset, balance.columns, balance.length), None
-            train_dataset = TrainingStream(train_dataset, processing_class, model.config.patch_types, args.seed)
+            train_dataset = TrainingStream(
+                train_dataset, processing_class, model.config.patch_types, args.seed, augmentation
+            )
+        elif augmentation is not None:
+            raise InputError("augmentation needs captures to train on; views are given theirs when they are made")
         if isinstance(train_dataset, TrainingStream) and args.max_steps <= 0:
             raise InputError("a stream of training captures has no length; say with max_steps how long to train")
         if balance is not None and not isinstance(train_dataset, TrainingViews):

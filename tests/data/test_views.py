@@ -11,8 +11,10 @@ from PIL import Image
 
 from patchnet_hf import PatchNetImageProcessor
 from patchnet_hf.data.collation import ViewCollator
+from patchnet_hf.data.encoded_image import EncodedImage
 from patchnet_hf.data.schema import capture_features
-from patchnet_hf.data.views import EvaluationViews, TrainingViews, random_patch
+from patchnet_hf.data.views import EvaluationViews, TrainingViews, random_patch, random_patches
+from patchnet_hf.models.image_processing_patchnet import face_region, pad_to_patch
 
 PATCH_TYPES = ["phone/live", "phone/print", "tablet/live"]
 
@@ -178,3 +180,23 @@ def test_collation_gives_normalised_channels_first_tensors_in_channels_last_memo
     assert flat.is_contiguous(memory_format=torch.channels_last)
     expected = (views[0]["pixel_values"][0] / 255 - processor.image_mean) / processor.image_std
     np.testing.assert_allclose(batch["pixel_values"][0, 0], expected.transpose(2, 0, 1), atol=1e-5)
+
+
+def jpeg(pixels: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=95)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("box", [None, (150, 100, 120, 90), (0, 0, 20, 15)])
+def test_patches_are_the_same_whether_all_of_the_image_is_decoded_or_what_they_need(box):
+    noise = np.random.default_rng(0).integers(0, 256, (30, 40, 3), dtype=np.uint8)
+    data = jpeg(np.asarray(Image.fromarray(noise).resize((640, 480), Image.Resampling.BICUBIC)))
+    whole = np.asarray(Image.open(io.BytesIO(data)))
+    region = face_region(480, 640, box)
+    face = pad_to_patch(whole[region[0] : region[2], region[1] : region[3]], 48)
+    for seed in range(20):
+        random = np.random.default_rng(seed)
+        expected = [random_patch(face, 48, random) for _ in range(2)]
+        found = random_patches(EncodedImage(data), region, 48, np.random.default_rng(seed))
+        np.testing.assert_array_equal(found, expected)

@@ -109,6 +109,26 @@ def test_what_a_network_has_by_itself_is_said(reference, tmp_path):
     assert "are the descriptor" in file.dropped["model.descriptor_size"][1]
 
 
+@pytest.mark.parametrize(
+    ("name", "sizes", "file", "reason"),
+    [
+        ("medium2", (232, 224), "configs/augmentation/medium2.json", None),
+        ("strong3", (232, 224), "configs/augmentation/strong3.json", None),
+        ("strong3", (300, 224), None, "copy it and change these numbers"),
+        ("my_own", (232, 224), None, "write its transforms as docs/augmentation.md tells"),
+    ],
+)
+def test_augmentations_of_the_reference_are_files_here(reference, project, tmp_path, name, sizes, file, reason):
+    changes = {"augmentation": name, "resize_size": sizes[0], "crop_size": sizes[1]}
+    config = reference.write_config(tmp_path / "config.yaml", "fastvit_t8", dataset=changes)
+    values, training, _ = options_of(config, tmp_path)
+    assert values["augmentation"] == file
+    if file is None:
+        assert reason in training.dropped["dataset.augmentation"][1]
+    else:
+        assert "dataset.augmentation" in training.carried and (project / file).is_file()
+
+
 def test_lists_become_the_command_that_converts_them(reference, tmp_path):
     config = reference.write_config(tmp_path / "config.yaml", "resnet18")
     _, file, text = options_of(config, tmp_path)
