@@ -79,8 +79,9 @@ def _views(recipe: Mapping) -> str:
             f"two random patches of {size} x {size} pixels a capture at native resolution, mirrored and turned by "
             "quarter turns at random; no other augmentation"
         )
+    how = ", each new pixel the mean of those it covers" if recipe.get("resampling") == "area" else ""
     return (
-        f"the face resized to {recipe['resize_size']} pixels, two random crops of {size} x {size}, mirrored at "
+        f"the face resized to {recipe['resize_size']} pixels{how}, two random crops of {size} x {size}, mirrored at "
         "random; no other augmentation"
     )
 
@@ -97,7 +98,8 @@ def _optimiser(recipe: Mapping) -> str:
         text += " (not of norms and biases)"
     if recipe["optimizer_arguments"]:
         text += f", {escaped(recipe['optimizer_arguments'], 120)}"
-    return f"{text}, gradients clipped at {recipe['max_grad_norm']:g}"
+    clipping = f"clipped at {recipe['max_grad_norm']:g}" if recipe["max_grad_norm"] else "not clipped"
+    return f"{text}, gradients {clipping}"
 
 
 def _schedule(recipe: Mapping) -> str:

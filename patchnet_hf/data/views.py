@@ -157,7 +157,7 @@ def training_item(
         views = random_patches(image, region, processor.patch_size, random)
     else:
         # A face photographed upright isn't turned where it can be recognised.
-        face = resize_image(image.region(*region), processor.resize_size)
+        face = resize_image(image.region(*region), processor.resize_size, processor.resampling)
         views = [random_patch(face, processor.patch_size, random, rotate=False) for _ in range(TRAINING_VIEWS)]
     return {"pixel_values": np.stack(views), "labels": label}
 

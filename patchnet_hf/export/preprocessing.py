@@ -2,9 +2,9 @@
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from ..models import PatchNetImageProcessor
+from ..models.image_processing_patchnet import area_resized, bilinear_resized
 
 
 def reflected_positions(length: Tensor, patch_size: int, count: int) -> Tensor:
@@ -57,7 +57,7 @@ class PictureViews(nn.Module):
     The views of one face crop, as [`PatchNetImageProcessor.views`] makes them.
 
     Args:
-        processor: its mode, patch size, grid and resize size.
+        processor: its mode, patch size, grid, resize size and resampling.
     """
 
     def __init__(self, processor: PatchNetImageProcessor):
@@ -65,15 +65,13 @@ class PictureViews(nn.Module):
         self.patch_size = processor.patch_size
         self.grid = processor.grid
         self.resize_size = processor.resize_size if processor.mode == "resize" else None
+        self.resized = area_resized if processor.resampling == "area" else bilinear_resized
 
     def forward(self, image: Tensor) -> Tensor:
         """`(H, W, 3)` uint8 to `(V, P, P, 3)`, uint8 in mode "patches", whole numbers in float32 in mode "resize"."""
         if self.resize_size is None:
             return gathered_patches(image, self.patch_size, self.grid)
-        pixels = image.permute(2, 0, 1).unsqueeze(0).to(torch.float32)
-        size = (self.resize_size, self.resize_size)
-        resized = F.interpolate(pixels, size=size, mode="bilinear", align_corners=False).round().clamp(0, 255)
-        return gathered_patches(resized[0].permute(1, 2, 0), self.patch_size, 1)
+        return gathered_patches(self.resized(image, self.resize_size), self.patch_size, 1)
 
 
 class PixelNormalization(nn.Module):

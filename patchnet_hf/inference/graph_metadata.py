@@ -13,7 +13,8 @@ INPUTS = ("float", "uint8", "picture")
 REQUIRED = ("config", "preprocessing", "input", "output")
 # Settings of the image processor that decide what a graph is given or does.
 SETTINGS = (
-    "mode", "patch_size", "grid", "resize_size", "face_expand", "rescale_factor", "image_mean", "image_std"
+    "mode", "patch_size", "grid", "resize_size", "resampling",
+    "face_expand", "rescale_factor", "image_mean", "image_std",
 )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from transformers.image_utils import (
 from transformers.utils import TensorType
 
 MODES = ("patches", "resize")
+RESAMPLING = ("bilinear", "area")
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -94,11 +95,75 @@ def grid_patches(image: np.ndarray, patch_size: int, grid: int) -> np.ndarray:
     return np.stack([image[top : top + patch_size, left : left + patch_size] for top, left in corners])
 
 
-def resize_image(image: np.ndarray, size: int) -> np.ndarray:
-    """`image` `(H, W, 3)` uint8 resized to `(size, size, 3)` uint8, bilinear with half-pixel centres."""
-    tensor = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1).unsqueeze(0).float()
-    resized = F.interpolate(tensor, size=(size, size), mode="bilinear", align_corners=False)
-    return resized.round().clamp(0, 255).byte()[0].permute(1, 2, 0).numpy()
+def area_weights(length: int, other_length: int, size: int) -> torch.Tensor:
+    """
+    What each pixel of a side contributes to each pixel of the resized side, as OpenCV's `INTER_AREA` weighs them.
+
+    A new pixel is the mean over the stretch of old pixels that it covers. Where a side of the image grows, OpenCV
+    takes but two pixels for each new one along both sides: the first of its stretch and the next. Along a growing
+    side that is all of the stretch; along a side that shrinks while the other one grows it isn't.
+
+    Args:
+        length: pixels along this side.
+        other_length: pixels along the image's other side.
+        size: pixels along each side of the resized image.
+
+    Returns:
+        `(size, length)` float32, each row of sum 1. Exporters can trace it for any lengths.
+
+    >>> area_weights(4, 4, 2)
+    tensor([[0.5000, 0.5000, 0.0000, 0.0000],
+            [0.0000, 0.0000, 0.5000, 0.5000]])
+    >>> area_weights(2, 2, 3)
+    tensor([[1.0000, 0.0000],
+            [0.5000, 0.5000],
+            [0.0000, 1.0000]])
+    """
+    # In float64, with OpenCV's own order of operations and its step to float32: a boundary of a new pixel that falls
+    # on one of an old pixel then counts to the side that it has it on.
+    old = torch.arange(length, dtype=torch.float64)
+    new = torch.arange(size, dtype=torch.float64).unsqueeze(1)
+    pixels = torch.full((), length, dtype=torch.float64)
+    others = torch.full((), other_length, dtype=torch.float64)
+    # Not `size / pixels`, which torch makes a product with the reciprocal.
+    inverse = torch.full((), size, dtype=torch.float64) / pixels
+    scale = torch.ones((), dtype=torch.float64) / inverse
+    covered = (torch.minimum((new + 1) * scale, old + 1) - torch.maximum(new * scale, old)).clamp(min=0)
+    first = torch.minimum((new * scale).floor(), pixels - 1)
+    share = (new + 1 - (first + 1) * inverse).clamp(min=0).to(torch.float32)
+    share = torch.where(first < pixels - 1, share - share.floor(), torch.zeros_like(share))
+    two = (old == first) * (1 - share) + (old == first + 1) * share
+    weights = torch.where((pixels >= size) & (others >= size), covered, two.to(torch.float64))
+    return (weights / weights.sum(dim=1, keepdim=True)).to(torch.float32)
+
+
+def area_resized(image: torch.Tensor, size: int) -> torch.Tensor:
+    """`image` `(H, W, C)` uint8 as `(size, size, C)` float32, whole numbers from 0 to 255, by [`area_weights`]."""
+    height, width, channels = image.shape
+    rows, columns = area_weights(height, width, size), area_weights(width, height, size)
+    lines = rows @ image.to(torch.float32).reshape(height, width * channels)
+    lines = lines.reshape(size, width, channels).permute(1, 0, 2).reshape(width, size * channels)
+    resized = (columns @ lines).reshape(size, size, channels).permute(1, 0, 2)
+    return resized.round().clamp(0, 255)
+
+
+def bilinear_resized(image: torch.Tensor, size: int) -> torch.Tensor:
+    """`image` `(H, W, C)` uint8 as `(size, size, C)` float32, whole numbers, bilinear with half-pixel centres."""
+    pixels = image.permute(2, 0, 1).unsqueeze(0).to(torch.float32)
+    resized = F.interpolate(pixels, size=(size, size), mode="bilinear", align_corners=False)
+    return resized.round().clamp(0, 255)[0].permute(1, 2, 0)
+
+
+def resize_image(image: np.ndarray, size: int, resampling: str = "bilinear") -> np.ndarray:
+    """
+    `image` `(H, W, 3)` uint8 resized to `(size, size, 3)` uint8.
+
+    Args:
+        resampling: `"bilinear"`, with half-pixel centres and without smoothing, or `"area"`, as [`area_weights`] has
+            it; both equal OpenCV's of that name up to rounding.
+    """
+    resized = area_resized if resampling == "area" else bilinear_resized
+    return resized(torch.from_numpy(np.ascontiguousarray(image)), size).to(torch.uint8).numpy()
 
 
 def list_of_images(images: ImageInput) -> list:
@@ -153,6 +218,9 @@ class PatchNetImageProcessor(BaseImageProcessor):
             Patches along each side of the face, in mode "patches".
         resize_size (`int`, *optional*, defaults to 232):
             Side that the face is resized to, in mode "resize".
+        resampling (`str`, *optional*, defaults to `"bilinear"`):
+            How the face is resized, in mode "resize": `"bilinear"`, or `"area"` as OpenCV's `INTER_AREA` does, which
+            imported checkpoints were trained with.
         face_expand (`float`, *optional*, defaults to 1.3):
             Factor on the sides of a face box, where boxes are given.
         rescale_factor (`float`, *optional*, defaults to 1/255):
@@ -176,6 +244,7 @@ class PatchNetImageProcessor(BaseImageProcessor):
         rescale_factor: float = 1 / 255,
         image_mean: list[float] | None = None,
         image_std: list[float] | None = None,
+        resampling: str = "bilinear",
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -185,12 +254,15 @@ class PatchNetImageProcessor(BaseImageProcessor):
             raise ValueError(f"patch_size is {patch_size} and grid {grid}; expected at least 1")
         if mode == "resize" and resize_size < patch_size:
             raise ValueError(f"resize_size is {resize_size}, smaller than patch_size {patch_size}")
+        if resampling not in RESAMPLING:
+            raise ValueError(f"resampling is {resampling!r}; expected one of {', '.join(RESAMPLING)}")
         if face_expand <= 0:
             raise ValueError(f"face_expand is {face_expand}; expected a positive factor")
         self.mode = mode
         self.patch_size = patch_size
         self.grid = grid
         self.resize_size = resize_size
+        self.resampling = resampling
         self.face_expand = face_expand
         self.rescale_factor = rescale_factor
         self.image_mean = list(IMAGENET_MEAN if image_mean is None else image_mean)
@@ -210,7 +282,7 @@ class PatchNetImageProcessor(BaseImageProcessor):
         face = crop_face(image, face_box, self.face_expand)
         if self.mode == "patches":
             return grid_patches(face, self.patch_size, self.grid)
-        return grid_patches(resize_image(face, self.resize_size), self.patch_size, 1)
+        return grid_patches(resize_image(face, self.resize_size, self.resampling), self.patch_size, 1)
 
     def normalize_views(self, views: np.ndarray | torch.Tensor) -> torch.Tensor:
         """

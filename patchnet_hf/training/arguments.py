@@ -126,6 +126,13 @@ class DataArguments:
     patch_size: int = field(default=160, metadata={"help": "Side of a patch in pixels."})
     grid: int = field(default=3, metadata={"help": "Evaluation averages over GRID x GRID patches."})
     resize_size: int = field(default=232, metadata={"help": "Recipe resize: side that the face is resized to."})
+    resampling: str = field(
+        default="bilinear",
+        metadata={
+            "help": "Recipe resize: bilinear, or area, as OpenCV's INTER_AREA and fas-patchnet resize.",
+            "choices": ["bilinear", "area"],
+        },
+    )
     face_expand: float = field(default=1.3, metadata={"help": "Factor on the sides of a face box."})
     augmentation: str | None = field(
         default=None,

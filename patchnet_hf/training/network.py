@@ -48,6 +48,7 @@ def build_processor(data: DataArguments) -> PatchNetImageProcessor:
             patch_size=data.patch_size,
             grid=data.grid,
             resize_size=data.resize_size,
+            resampling=data.resampling,
             face_expand=data.face_expand,
         )
     except ValueError as error:

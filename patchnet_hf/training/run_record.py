@@ -214,7 +214,7 @@ def recipe_of(trainer: PatchNetTrainer, data: DataArguments, planned: int) -> di
     balance = BalancedSampling.parse(data.balance, data.balance_length)
     augmentation = getattr(trainer.train_dataset, "augmentation", None)
     of_config = ("backbone", "backbone_kwargs", "dropout", "drop_path_rate", "scale", "margin_live", "margin_spoof")
-    of_processor = ("mode", "patch_size", "grid", "resize_size", "face_expand")
+    of_processor = ("mode", "patch_size", "grid", "resize_size", "resampling", "face_expand")
     of_arguments = ("weight_decay", "decay_norms_and_biases", "max_grad_norm", "ema_decay", "ema_warmup", "seed")
     return {
         **{name: getattr(config, name) for name in of_config},

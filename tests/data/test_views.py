@@ -2,6 +2,7 @@
 
 import io
 
+import cv2
 import datasets
 import numpy as np
 import pytest
@@ -150,6 +151,15 @@ def test_the_resize_recipe_crops_the_resized_face_without_turning_it(captures):
     assert item["pixel_values"].shape == (2, 40, 40, 3)
     rows_grow = [numbers_of(view).mean(1) for view in item["pixel_values"]]
     assert all(np.all(np.diff(rows) > 0) for rows in rows_grow)
+
+
+def test_the_resize_recipe_resamples_as_it_is_told(captures):
+    dataset, images = captures
+    of_area = PatchNetImageProcessor(mode="resize", patch_size=20, resize_size=20, resampling="area")
+    item = TrainingViews(dataset, of_area, PATCH_TYPES)[0]
+    expected = cv2.resize(images[0], (20, 20), interpolation=cv2.INTER_AREA).astype(int)
+    for view in item["pixel_values"].astype(int):
+        assert min(np.abs(view - expected).max(), np.abs(view[:, ::-1] - expected).max()) <= 1
 
 
 def test_evaluation_takes_the_processors_grid_in_the_datasets_order(captures):

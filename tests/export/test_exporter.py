@@ -103,9 +103,10 @@ def test_a_face_in_a_photograph_is_cut_out_as_for_the_model(model_of, graph_of, 
     assert np.abs(np.diff(expected.log_odds)).min() > 0.01, "the boxes matter"
 
 
-def test_a_self_contained_graph_resizes_where_the_processor_does(model_of, pictures, tmp_path):
+@pytest.mark.parametrize("resampling", ["bilinear", "area"])
+def test_a_self_contained_graph_resizes_where_the_processor_does(model_of, pictures, tmp_path, resampling):
     model = model_of(SMALL, True)
-    processor = type(model.processor)(mode="resize", patch_size=32, resize_size=40)
+    processor = type(model.processor)(mode="resize", patch_size=32, resize_size=40, resampling=resampling)
     export_graph(model.network, processor, tmp_path / "graph.onnx", PICTURE)
     session = session_of(tmp_path / "graph.onnx")
     for picture in pictures:

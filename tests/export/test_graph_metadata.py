@@ -63,6 +63,17 @@ def test_metadata_are_read_back_as_they_were_written(model_of):
     assert read.config.to_diff_dict() == network.config.to_diff_dict()
 
 
+def test_how_faces_are_resized_is_read_back(model_of):
+    network, processor = model_of("test_resnet", True)
+    processor = type(processor)(mode="resize", patch_size=32, resize_size=40, resampling="area")
+    properties = GraphMetadata(network.config, processor, "float", GraphOutput("logits"), "1.2").properties()
+    assert GraphMetadata.parse(properties).processor.resampling == "area"
+    # Graphs of earlier versions don't say.
+    earlier = json.loads(properties["preprocessing"])
+    del earlier["resampling"]
+    assert GraphMetadata.parse({**properties, "preprocessing": json.dumps(earlier)}).processor.resampling == "bilinear"
+
+
 def test_a_graph_of_other_exporters_has_none():
     assert GraphMetadata.parse({"description": "of someone else"}) is None
 

@@ -19,8 +19,9 @@ def test_patches_are_bit_for_bit_the_processors(pictures, grid):
         np.testing.assert_array_equal(given, processor.views(picture))
 
 
-def test_resized_pictures_differ_from_the_processors_by_rounding_alone(pictures):
-    processor = PatchNetImageProcessor(mode="resize", patch_size=32, resize_size=40)
+@pytest.mark.parametrize("resampling", ["bilinear", "area"])
+def test_resized_pictures_differ_from_the_processors_by_rounding_alone(pictures, resampling):
+    processor = PatchNetImageProcessor(mode="resize", patch_size=32, resize_size=40, resampling=resampling)
     views = PictureViews(processor)
     for picture in pictures:
         apart = np.abs(views(torch.from_numpy(picture)).numpy().astype(int) - processor.views(picture).astype(int))

@@ -1,5 +1,6 @@
 """The image processor: patches at native resolution, padding by reflection, face boxes, and what it refuses."""
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -8,7 +9,13 @@ from transformers import AutoImageProcessor
 
 from patchnet_hf import PatchNetConfig, PatchNetImageProcessor
 from patchnet_hf.data.decoding import decode_image
-from patchnet_hf.models.image_processing_patchnet import as_rgb_uint8, face_region, grid_patches, resize_image
+from patchnet_hf.models.image_processing_patchnet import (
+    area_weights,
+    as_rgb_uint8,
+    face_region,
+    grid_patches,
+    resize_image,
+)
 
 
 @pytest.fixture
@@ -121,15 +128,49 @@ def test_resize_mode_takes_the_centre_of_the_resized_face(image):
 
 
 def test_resizing_agrees_with_opencv(image):
-    import cv2
-
     ours = resize_image(image, 64).astype(int)
     assert np.abs(ours - cv2.resize(image, (64, 64), interpolation=cv2.INTER_LINEAR)).max() <= 1
 
 
+# Shrunk, grown, shrunk by whole numbers, along one side only, and with boundaries of old and new pixels that coincide
+# but for rounding.
+SHAPES = [(300, 500), (30, 50), (1, 1), (448, 672), (224, 224), (224, 100), (500, 224), (116, 116), (464, 58)]
+SHAPES += [(58, 464), (160, 34), (225, 223), (100, 500), (1000, 7)]
+
+
+@pytest.mark.parametrize("size", [224, 232, 64])
+@pytest.mark.parametrize(("height", "width"), SHAPES)
+def test_area_resampling_is_that_of_opencv(height, width, size):
+    image = np.random.default_rng(height + width).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    ours = resize_image(image, size, "area").astype(int)
+    apart = np.abs(ours - cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA))
+    assert ours.shape == (size, size, 3)
+    # OpenCV rounds halves up where it shrinks by whole numbers, and computes in 11 bits where it doesn't.
+    assert apart.max() <= 1
+
+
+def test_area_weights_are_the_shares_of_old_pixels_in_new_ones():
+    by_hand = [[2 / 5, 2 / 5, 1 / 5, 0, 0], [0, 0, 1 / 5, 2 / 5, 2 / 5]]
+    np.testing.assert_allclose(area_weights(5, 9, 2).numpy(), by_hand, rtol=1e-6)
+
+
+def test_resampling_is_saved_and_used(image, tmp_path):
+    PatchNetImageProcessor(mode="resize", patch_size=48, resize_size=64, resampling="area").save_pretrained(tmp_path)
+    loaded = PatchNetImageProcessor.from_pretrained(tmp_path)
+    np.testing.assert_array_equal(loaded.views(image)[0], resize_image(image, 64, "area")[8:56, 8:56])
+    assert not np.array_equal(loaded.views(image)[0], resize_image(image, 64)[8:56, 8:56])
+
+
 @pytest.mark.parametrize(
     "options",
-    [{"mode": "crop"}, {"patch_size": 0}, {"grid": 0}, {"face_expand": 0}, {"resize_size": 8, "mode": "resize"}],
+    [
+        {"mode": "crop"},
+        {"patch_size": 0},
+        {"grid": 0},
+        {"face_expand": 0},
+        {"resize_size": 8, "mode": "resize"},
+        {"resampling": "cubic"},
+    ],
 )
 def test_options_outside_their_range_are_refused(options):
     with pytest.raises(ValueError, match=next(iter(options))):
