@@ -21,6 +21,7 @@ import PIL.ImageOps
 import turbojpeg
 
 from ..errors import InputError
+from .regions import UPRIGHT, Region, known_orientation, upright
 
 Decoder = Literal["auto", "turbojpeg", "opencv"]
 DECODERS = ("auto", "turbojpeg", "opencv")
@@ -33,6 +34,9 @@ _OPENCV_FORMATS = frozenset({"PNG", "WEBP", "BMP", "DIB"})
 _INSTALL_HINT = "install it with `apt-get install libturbojpeg0` or `brew install jpeg-turbo`"
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _ORIENTATION_TAG = 0x0112
+_BLOCK = 8
+# Luma samples in a group of blocks with one sample of each colour, for which TurboJPEG has a name.
+_CROPPED_SAMPLINGS = frozenset({(1, 1), (2, 1), (2, 2), (1, 2), (4, 1)})
 # A marker that isn't a stuffed 0xFF data byte, a restart marker, or padding: what ends entropy-coded data.
 _MARKER_AFTER_SCAN = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]", re.DOTALL)
 # libjpeg's warnings of harmless oddities of encoders; all others mean that pixels are missing or garbage. By their
@@ -145,6 +149,21 @@ class JpegHeader:
     has_metadata: bool
     """Whether there is EXIF or XMP, which may hold an orientation."""
 
+    @property
+    def group_size(self) -> tuple[int, int]:
+        """Width and height in pixels of a group of blocks (MCU), the least that can be cut out."""
+        if len(self.sampling) == 1:
+            # The blocks of a single component stand one by one, whatever its sampling says.
+            return _BLOCK, _BLOCK
+        across, down = (max(samples) for samples in zip(*self.sampling, strict=True))
+        return _BLOCK * across, _BLOCK * down
+
+    @property
+    def can_be_cropped(self) -> bool:
+        """Whether it is of a sampling that libjpeg-turbo cuts parts out of."""
+        luma, *colours = self.sampling
+        return not colours or (luma in _CROPPED_SAMPLINGS and set(colours) == {(1, 1)})
+
 
 def _decode_jpeg(data: bytes, decoder: Decoder) -> np.ndarray:
     header = read_jpeg_header(data)
@@ -159,7 +178,7 @@ def _decode_jpeg(data: bytes, decoder: Decoder) -> np.ndarray:
         if decoder == "auto":
             _warn_that_turbojpeg_is_missing()
         pixels = _opencv_pixels(data, "JPEG")
-    return oriented(pixels, jpeg_orientation(data, header))
+    return np.ascontiguousarray(upright(pixels, jpeg_orientation(data, header)))
 
 
 def decode_by_turbojpeg(data: bytes, lenient: bool = False) -> np.ndarray:
@@ -184,17 +203,25 @@ def decode_by_turbojpeg(data: bytes, lenient: bool = False) -> np.ndarray:
         raise ValueError(f"the JPEG data is corrupt: {error}") from error
 
 
-def crop_by_turbojpeg(data: bytes, top: int, left: int, height: int, width: int) -> bytes:
-    """A JPEG of a part of another one, with its coefficients; `top` and `left` have to be borders of its MCUs.
+def crop_by_turbojpeg(data: bytes, part: Region, with_metadata: bool = False) -> bytes:
+    """
+    A JPEG of a part of another one, with its coefficients and quantisation tables.
+
+    Args:
+        data: of the file.
+        part: of its pixels as they are stored, from borders of groups of blocks ([`JpegHeader.group_size`]) to such
+            borders or the end of the image.
+        with_metadata: whether EXIF, colour profile and comments stay.
 
     Raises:
         ValueError: the data is corrupt.
     """
+    place = part.left, part.top, part.width, part.height
     try:
         # With `preserve`, blocks that reach over the right and lower border stay, too.
-        return _turbojpeg()[1].crop(data, left, top, width, height, preserve=True, copynone=True)
+        return _turbojpeg()[1].crop(data, *place, preserve=True, copynone=not with_metadata)
     except (ValueError, OSError) as error:
-        raise ValueError(f"the JPEG data is corrupt: {error}") from error
+        raise ValueError(f"the JPEG data can't be cropped without loss: {error}") from error
 
 
 def jpeg_orientation(data: bytes, header: JpegHeader) -> int:
@@ -203,8 +230,7 @@ def jpeg_orientation(data: bytes, header: JpegHeader) -> int:
     Raises:
         ValueError: its metadata are corrupt.
     """
-    orientation = _orientation(_open(data)) if header.has_metadata else 1
-    return orientation if orientation in range(1, 9) else 1
+    return known_orientation(_orientation(_open(data))) if header.has_metadata else UPRIGHT
 
 
 def _decode_other(data: bytes) -> np.ndarray:
@@ -217,7 +243,7 @@ def _decode_other(data: bytes) -> np.ndarray:
     pixels = _opencv_pixels(data, image.format)
     # Asking Pillow for a PNG's EXIF decodes all of it, so this is asked only where there is any.
     may_turn = image.format != "PNG" or any(name in data for name in (b"eXIf", b"exif", b"XML:com.adobe.xmp"))
-    return oriented(pixels, _orientation(image)) if may_turn else pixels
+    return np.ascontiguousarray(upright(pixels, known_orientation(_orientation(image)))) if may_turn else pixels
 
 
 def read_jpeg_header(data: bytes) -> JpegHeader:
@@ -335,18 +361,3 @@ def _pillow_pixels(image: PIL.Image.Image) -> np.ndarray:
         raise
     except Exception as error:  # as in `_open`
         raise ValueError(f"the {image_format} data is corrupt or truncated: {error}") from error
-
-
-def oriented(pixels: np.ndarray, orientation: int) -> np.ndarray:
-    """Turns and mirrors `(H, W, 3)` pixels upright, by the EXIF orientation 1 to 8 (anything else: as it is)."""
-    if orientation not in range(2, 9):
-        return pixels
-    if orientation in (5, 7):
-        pixels = pixels.transpose(1, 0, 2)
-    turns = {3: 2, 6: 3, 7: 2, 8: 1}.get(orientation, 0)
-    pixels = np.rot90(pixels, turns)
-    if orientation == 2:
-        pixels = pixels[:, ::-1]
-    elif orientation == 4:
-        pixels = pixels[::-1]
-    return np.ascontiguousarray(pixels)

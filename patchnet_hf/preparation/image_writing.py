@@ -10,9 +10,10 @@ import numpy as np
 import PIL.Image
 
 from ..data.decoding import decode_image
+from ..data.regions import Region, known_orientation, upright
 from .box_files import Box
+from .face_boxes import FaceBox, face_box_in, grown
 from .jpeg_crop import JPEG_START, crop_jpeg
-from .regions import FaceBox, Region, face_box_in, grown, known_orientation, upright
 
 PNG_START = b"\x89PNG\r\n\x1a\n"
 PNG = "png"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..data.csv_files import FACE_COLUMNS
 from .descriptions import Description
-from .regions import FaceBox
+from .face_boxes import FaceBox
 
 ALWAYS = ("image_name", "label", "patch_type", "attack_type", "source")
 WHERE_KNOWN = ("device", "subject", "session", "video", *FACE_COLUMNS)

@@ -11,7 +11,7 @@ import PIL.ImageOps
 import pytest
 
 from patchnet_hf.data import decoding
-from patchnet_hf.data.decoding import decode_image, turbojpeg_is_available
+from patchnet_hf.data.decoding import decode_image, read_jpeg_header, turbojpeg_is_available
 from patchnet_hf.errors import InputError
 
 JPEG_DECODERS = [
@@ -226,6 +226,20 @@ def test_an_image_of_giant_size_is_refused_before_memory_is_taken(scene):
     data[frame + 5 : frame + 9] = (60000).to_bytes(2, "big") * 2
     with pytest.raises(ValueError, match="60000 x 60000"):
         decode_image(bytes(data))
+
+
+@pytest.mark.parametrize("blocks", [(0, (8, 8)), (1, (16, 8)), (2, (16, 16))])
+def test_a_header_tells_size_and_blocks(scene, blocks):
+    subsampling, group_size = blocks
+    data = encoded(scene, "JPEG", subsampling=subsampling)
+    header = read_jpeg_header(data)
+    assert (header.width, header.height, header.group_size) == (333, 241, group_size)
+    assert int.from_bytes(data[header.frame_position : header.frame_position + 2], "big") == 241
+    assert header.has_rows_in_order and header.can_be_cropped and not header.has_metadata
+
+
+def test_rows_of_a_progressive_file_are_in_no_order(scene):
+    assert not read_jpeg_header(encoded(scene, "JPEG", progressive=True)).has_rows_in_order
 
 
 def test_threads_share_the_decoder(scene):

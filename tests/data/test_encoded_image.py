@@ -79,6 +79,13 @@ def test_gray_and_cmyk_have_regions(scene, mode):
     assert_regions_are_those_of_the_whole(file.getvalue())
 
 
+def test_the_sampling_of_a_gray_image_means_nothing(scene, monkeypatch):
+    monkeypatch.setattr(encoded_image, "CROP_PAYS_BELOW", 2)
+    data = bytearray(by_opencv(scene[..., 0]))
+    data[data.index(b"\xff\xc0") + 11] = 0x22
+    assert_regions_are_those_of_the_whole(bytes(data))
+
+
 def test_restart_markers_below_the_region_are_no_errors(scene):
     assert_regions_are_those_of_the_whole(by_opencv(scene, cv2.IMWRITE_JPEG_RST_INTERVAL, 3))
 

@@ -8,9 +8,10 @@ import PIL.Image
 import pytest
 
 from patchnet_hf.data.decoding import decode_image, turbojpeg_is_available
+from patchnet_hf.data.regions import Region, seen_region, stored_region, upright
 from patchnet_hf.models.image_processing_patchnet import crop_face, face_region
+from patchnet_hf.preparation.face_boxes import face_box_in, grown
 from patchnet_hf.preparation.image_writing import ImageSettings, encode, output_suffix, prepare_frame, prepare_image
-from patchnet_hf.preparation.regions import Region, face_box_in, grown, seen_region, stored_region, upright
 
 BOX = (30, 20, 70, 61)  # left, top, right, bottom
 AS_XYWH = (30, 20, 40, 41)

@@ -10,11 +10,11 @@ import pytest
 from scipy.fft import idctn
 
 from patchnet_hf.data.decoding import decode_image, turbojpeg_is_available
+from patchnet_hf.data.regions import Region
 from patchnet_hf.models.image_processing_patchnet import crop_face
 from patchnet_hf.preparation import jpeg_crop
 from patchnet_hf.preparation.image_writing import ImageSettings, prepare_image
-from patchnet_hf.preparation.jpeg_crop import crop_jpeg, read_frame
-from patchnet_hf.preparation.regions import Region
+from patchnet_hf.preparation.jpeg_crop import crop_jpeg
 
 pytestmark = pytest.mark.skipif(not turbojpeg_is_available(), reason="libjpeg-turbo isn't installed")
 
@@ -129,15 +129,6 @@ def test_restart_markers_and_optimised_tables(make, read_coefficients):
         data = make.encoded(pixels, quality=75, **options)
         crop, shown = crop_jpeg(data, Region(40, 30, 60, 50))
         assert_blocks_are_those_of(crop, data, shown.left, shown.top, read_coefficients)
-
-
-def test_the_frame_tells_the_blocks(make):
-    frame = read_frame(make.encoded(make.picture(77, 59), subsampling=1))
-    assert (frame.width, frame.height, frame.block_width, frame.block_height) == (77, 59, 16, 8)
-    assert frame.has_subsampling
-    assert not read_frame(make.encoded(make.picture(), subsampling=0)).has_subsampling
-    with pytest.raises(ValueError, match="no frame header"):
-        read_frame(b"\xff\xd8\xff\xd9")
 
 
 def test_a_file_that_cannot_be_cut_says_so(make, monkeypatch):

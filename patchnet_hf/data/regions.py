@@ -1,14 +1,11 @@
-"""Rectangles around faces: grown, put on blocks, and turned between an image as it is stored and as it is seen."""
+"""Rectangles in images: put on blocks, and turned between an image as it is stored and as it is seen."""
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 
-FaceBox = tuple[int, int, int, int]
-"""x, y, width, height in pixels."""
-
-# EXIF orientation: whether the stored image is transposed, then mirrored left to right, then top to bottom.
+# EXIF orientation (CIPA DC-008, 4.6.5.1.6): whether the stored image is transposed, then mirrored left to right, then
+# top to bottom.
 _TURNS = {
     1: (False, False, False),
     2: (False, True, False),
@@ -49,6 +46,10 @@ class Region:
         """With `margin` more pixels on each side."""
         return Region(self.left - margin, self.top - margin, self.right + margin, self.bottom + margin)
 
+    def moved(self, right: int, down: int) -> "Region":
+        """At another place."""
+        return Region(self.left + right, self.top + down, self.right + right, self.bottom + down)
+
     def on_blocks(self, width: int, height: int) -> "Region":
         """
         Grown outwards to whole blocks of `width` x `height` pixels.
@@ -62,50 +63,6 @@ class Region:
             -(-self.right // width) * width,
             -(-self.bottom // height) * height,
         )
-
-
-def face_box_in(box: tuple[float, float, float, float], width: int, height: int) -> FaceBox:
-    """
-    A box in whole pixels, clipped to the image that it belongs to.
-
-    Args:
-        box: left, top, right, bottom.
-        width, height: of the image in pixels.
-
-    Raises:
-        ValueError: it has no area, or less than half of it lies in the image: it is another image's or in other units.
-
-    >>> face_box_in((-2.5, 10.2, 20.0, 40.0), 100, 100)
-    (0, 10, 20, 30)
-    """
-    left, top, right, bottom = box
-    shown = f"face box from ({left:g}, {top:g}) to ({right:g}, {bottom:g})"
-    if right <= left or bottom <= top:
-        raise ValueError(f"{shown} has no area")
-    region = Region(math.floor(left), math.floor(top), math.ceil(right), math.ceil(bottom)).clipped(width, height)
-    inside = max(min(right, width) - max(left, 0), 0) * max(min(bottom, height) - max(top, 0), 0)
-    if inside < 0.5 * (right - left) * (bottom - top):
-        raise ValueError(f"{shown} isn't within the image of {width} x {height} pixels")
-    return region.left, region.top, region.width, region.height
-
-
-def grown(box: FaceBox, factor: float) -> Region:
-    """
-    The box with its sides multiplied by `factor` about its centre, as the model's own `face_region` does it, but not
-    clipped to an image.
-
-    >>> grown((40, 40, 20, 20), 1.5)
-    Region(left=35, top=35, right=65, bottom=65)
-    """
-    x, y, w, h = box
-    center_x, center_y = x + w / 2, y + h / 2
-    half_width, half_height = w * factor / 2, h * factor / 2
-    return Region(
-        round(center_x - half_width),
-        round(center_y - half_height),
-        round(center_x + half_width),
-        round(center_y + half_height),
-    )
 
 
 def stored_region(region: Region, orientation: int, width: int, height: int) -> Region:
