@@ -1,11 +1,9 @@
 """PyTorch PatchNet model."""
 
-import difflib
 import sys
 from copy import deepcopy
 from dataclasses import dataclass
 
-import timm
 import torch
 from timm.utils.model import reparameterize_model
 from torch import Tensor, nn
@@ -13,6 +11,7 @@ from torch.nn import functional as F
 from transformers import PreTrainedModel
 from transformers.utils import ModelOutput
 
+from .backbone_patchnet import create_backbone
 from .configuration_patchnet import PatchNetConfig
 from .losses_patchnet import asymmetric_am_softmax_loss, at_least_float32, view_similarity_loss
 from .weights_patchnet import check_safetensors
@@ -56,26 +55,6 @@ class PatchNetOutput(ModelOutput):
     patch_type_logits: torch.FloatTensor | None = None
     embeddings: torch.FloatTensor | None = None
     loss_dict: dict[str, torch.FloatTensor] | None = None
-
-
-def create_backbone(config: PatchNetConfig) -> nn.Module:
-    """The timm model of a configuration, without classifier and with random weights.
-
-    Raises:
-        ValueError: timm doesn't know the architecture (the message names the nearest), or refuses the arguments.
-    """
-    architecture = config.backbone.split(".")[0]
-    if not timm.is_model(architecture):
-        near = difflib.get_close_matches(architecture, timm.list_models(), n=3)
-        hint = f"; did you mean {' or '.join(near)}?" if near else "; timm.list_models() names all"
-        raise ValueError(f"unknown backbone {config.backbone!r}{hint}")
-    arguments = {"num_classes": 0, "in_chans": config.num_channels, **config.backbone_kwargs}
-    if config.drop_path_rate:
-        arguments["drop_path_rate"] = config.drop_path_rate
-    try:
-        return timm.create_model(architecture, pretrained=False, **arguments)
-    except TypeError as error:
-        raise ValueError(f"backbone {config.backbone!r} can't be built with {arguments}: {error}") from error
 
 
 class PatchTypeHead(nn.Module):

@@ -1,0 +1,80 @@
+"""The backbone of a PatchNet: any architecture of timm, or one of the project's own."""
+
+import difflib
+
+import timm
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+# Those of our own are registered with timm by being imported.
+from .cdcn_patchnet import cdcn, cdcnpp  # noqa: F401
+from .configuration_patchnet import PatchNetConfig
+from .dc_cdn_patchnet import dc_cdn  # noqa: F401
+
+# Input channels from which oneDNN's kernels of such a convolution have whole blocks.
+WHOLE_BLOCK = 16
+
+
+class SubsampledPointwiseConv2d(nn.Conv2d):
+    """
+    A strided 1 x 1 convolution that picks its places first and then convolves them with stride 1: the same parameters
+    and outputs.
+
+    With fewer than 16 input channels in channels-last memory, oneDNN 3.12, which PyTorch 2.14 computes with on CPUs,
+    writes past its workspace for the gradient of the strided one's weights, and the process ends
+    (https://github.com/uxlfoundation/oneDNN/issues/6035).
+    """
+
+    @classmethod
+    def of(cls, convolution: nn.Conv2d) -> "SubsampledPointwiseConv2d":
+        """With the parameters of another convolution, not copies of them."""
+        settings = {name: getattr(convolution, name) for name in ("stride", "groups")}
+        has_bias = convolution.bias is not None
+        made = cls(
+            convolution.in_channels, convolution.out_channels, 1, bias=has_bias, **settings, device="meta"
+        ).train(convolution.training)
+        made.weight, made.bias = convolution.weight, convolution.bias
+        return made
+
+    def forward(self, features: Tensor) -> Tensor:
+        rows, columns = self.stride
+        return F.conv2d(features[..., ::rows, ::columns], self.weight, self.bias, groups=self.groups)
+
+
+def avoid_strided_pointwise(model: nn.Module) -> nn.Module:
+    """Replaces the convolutions of a model that [`SubsampledPointwiseConv2d`] is for; gives the model."""
+    for name, module in list(model.named_modules()):
+        if (
+            type(module) is nn.Conv2d
+            and module.kernel_size == (1, 1)
+            and module.stride != (1, 1)
+            and module.padding == (0, 0)
+            and module.in_channels // module.groups < WHOLE_BLOCK
+        ):
+            model.set_submodule(name, SubsampledPointwiseConv2d.of(module))
+    return model
+
+
+def create_backbone(config: PatchNetConfig) -> nn.Module:
+    """
+    The timm model of a configuration, without classifier and with random weights.
+
+    Raises:
+        ValueError: timm doesn't know the architecture (the message names the nearest), or refuses the arguments.
+    """
+    architecture = config.backbone.split(".")[0]
+    if not timm.is_model(architecture):
+        near = difflib.get_close_matches(architecture, timm.list_models(), n=3)
+        hint = f"; did you mean {' or '.join(near)}?" if near else "; timm.list_models() names all"
+        raise ValueError(f"unknown backbone {config.backbone!r}{hint}")
+    arguments = {"num_classes": 0, "in_chans": config.num_channels, **config.backbone_kwargs}
+    if config.drop_path_rate:
+        arguments["drop_path_rate"] = config.drop_path_rate
+    try:
+        backbone = timm.create_model(architecture, pretrained=False, **arguments)
+    except TypeError as error:
+        raise ValueError(f"backbone {config.backbone!r} can't be built with {arguments}: {error}") from error
+    return avoid_strided_pointwise(backbone)
+
+
+__all__ = ["SubsampledPointwiseConv2d", "avoid_strided_pointwise", "create_backbone"]
