@@ -117,7 +117,7 @@ class DataArguments:
         default=None,
         metadata={
             "help": 'Train on these captures only, as JSON or a YAML mapping: {"device": {"not": "phone6"}, '
-            '"subject": "1-20"}; docs/protocols.md tells the notation.'
+            '"subject": "1-20"}; docs/protocols.md tells the notation. {} takes all, whatever the YAML file says.'
         },
     )
     eval_filter: str | None = field(
@@ -153,7 +153,10 @@ class DataArguments:
     def __post_init__(self):
         for name in ("train_filter", "eval_filter"):
             given = getattr(self, name)
-            if given is not None and not isinstance(given, CaptureFilter):
+            if given == {} or (isinstance(given, str) and given.strip() in ("{}", "null")):
+                # On the command line there is no other way to leave a filter of the YAML file out.
+                setattr(self, name, None)
+            elif given is not None and not isinstance(given, CaptureFilter):
                 setattr(self, name, CaptureFilter.parse(given, name))
 
 
