@@ -27,6 +27,11 @@ examples:
       any backbone of timm, with random weights; four shapes of batches
 """
 
+CENTRAL_DIFFERENCE = """\
+Measures the first layer of CDCN, a central difference convolution whose difference is held in its kernel, against
+the two convolutions that define it, forward and with the gradients of training.
+"""
+
 VARIANTS = ("eager", "bf16", "compile", "onnx", "int8", "pipeline")
 
 
@@ -34,6 +39,7 @@ def main() -> int:
     parser = CommandParser(prog="benchmark.py", description=DESCRIPTION)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_infer(commands)
+    _add_central_difference(commands)
     arguments = parser.parse_args()
     return arguments.run(arguments)
 
@@ -75,6 +81,20 @@ def _add_infer(commands) -> None:
     measured.add_argument("--threads", type=int, metavar="N", help="to compute with (default: one for each core)")
     measured.add_argument("--repeats", type=int, default=30, metavar="N", help="timed calls of each (default: 30)")
     _add_output(infer)
+
+
+def _add_central_difference(commands) -> None:
+    command = commands.add_parser(
+        "central-difference", help="a layer of CDCN, in one convolution or two", description=CENTRAL_DIFFERENCE
+    )
+    command.set_defaults(run=_central_difference)
+    command.add_argument(
+        "--patch-size", type=int, default=160, metavar="PIXELS", help="side of a patch (default: 160)"
+    )
+    command.add_argument("--patches", type=int, default=9, metavar="N", help="in a batch (default: 9)")
+    command.add_argument("--threads", type=int, metavar="N", help="to compute with (default: one for each core)")
+    command.add_argument("--repeats", type=int, default=30, metavar="N", help="timed calls of each (default: 30)")
+    _add_output(command)
 
 
 def _add_output(command) -> None:
@@ -126,6 +146,15 @@ def _infer(arguments) -> int:
     _report(measure_inference(subject, settings, _progress), arguments)
     if arguments.model is not None and not arguments.markdown:
         print(f"next: python scripts/export_onnx.py --model {shlex.quote(arguments.model)} --output DIR")
+    return 0
+
+
+def _central_difference(arguments) -> int:
+    from patchnet_hf.benchmarks.central_difference import measure_central_difference
+
+    _check_json(arguments.json)
+    sizes = (arguments.patch_size, arguments.patches, arguments.repeats, arguments.threads)
+    _report(measure_central_difference(*sizes), arguments)
     return 0
 
 

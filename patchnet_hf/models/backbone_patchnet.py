@@ -28,17 +28,14 @@ class SubsampledPointwiseConv2d(nn.Conv2d):
     @classmethod
     def of(cls, convolution: nn.Conv2d) -> "SubsampledPointwiseConv2d":
         """With the parameters of another convolution, not copies of them."""
-        settings = {name: getattr(convolution, name) for name in ("stride", "groups")}
-        has_bias = convolution.bias is not None
-        made = cls(
-            convolution.in_channels, convolution.out_channels, 1, bias=has_bias, **settings, device="meta"
-        ).train(convolution.training)
+        channels, has_bias = (convolution.in_channels, convolution.out_channels), convolution.bias is not None
+        made = cls(*channels, 1, stride=convolution.stride, bias=has_bias, device="meta")
         made.weight, made.bias = convolution.weight, convolution.bias
-        return made
+        return made.train(convolution.training)
 
     def forward(self, features: Tensor) -> Tensor:
         rows, columns = self.stride
-        return F.conv2d(features[..., ::rows, ::columns], self.weight, self.bias, groups=self.groups)
+        return F.conv2d(features[..., ::rows, ::columns], self.weight, self.bias)
 
 
 def avoid_strided_pointwise(model: nn.Module) -> nn.Module:
@@ -49,7 +46,8 @@ def avoid_strided_pointwise(model: nn.Module) -> nn.Module:
             and module.kernel_size == (1, 1)
             and module.stride != (1, 1)
             and module.padding == (0, 0)
-            and module.in_channels // module.groups < WHOLE_BLOCK
+            and module.groups == 1
+            and module.in_channels < WHOLE_BLOCK
         ):
             model.set_submodule(name, SubsampledPointwiseConv2d.of(module))
     return model

@@ -12,8 +12,16 @@ from transformers import PreTrainedModel
 from transformers.utils import ModelOutput
 
 from .backbone_patchnet import create_backbone
+
+# What the backbones import, too: of the code in a model's folder transformers takes along what this file imports, but
+# not what that imports in turn.
+from .cdcn_patchnet import CentralDifferenceNet  # noqa: F401
+from .central_difference_patchnet import CentralDifferenceConv2d  # noqa: F401
 from .configuration_patchnet import PatchNetConfig
+from .dc_cdn_patchnet import DualCrossNet  # noqa: F401
 from .losses_patchnet import asymmetric_am_softmax_loss, at_least_float32, view_similarity_loss
+from .multi_scale_patchnet import MultiScaleNet  # noqa: F401
+from .registration_patchnet import register_once  # noqa: F401
 from .weights_patchnet import check_safetensors
 
 

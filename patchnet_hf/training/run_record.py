@@ -1,5 +1,6 @@
 """`run.json`: what a training was made of, from which the model's card is written."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -246,7 +247,8 @@ def recipe_of(trainer: PatchNetTrainer, data: DataArguments, planned: int) -> di
 
 def best_of(args: PatchNetTrainingArguments, state: TrainerState) -> dict | None:
     """By which number the checkpoint that is kept was chosen, and its value then; `None`: the last one is kept."""
-    if not args.load_best_model_at_end or state.best_metric is None:
+    # Where the number was never defined, as ACER on sets of one class alone, the Trainer keeps infinity as its best.
+    if not args.load_best_model_at_end or state.best_metric is None or not math.isfinite(state.best_metric):
         return None
     metric = args.metric_for_best_model
     return {

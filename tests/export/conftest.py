@@ -28,6 +28,9 @@ BACKBONES = {
     "fastvit_t8": (64, {}),
     "efficientformerv2_s0": (64, {"img_size": 64}),
     "convnext_tiny": (32, {}),
+    "cdcn": (32, {}),
+    "cdcnpp": (32, {}),
+    "dc_cdn": (32, {}),
     # timm's own for tests.
     "test_resnet": (32, {}),
     "test_convnext": (32, {}),

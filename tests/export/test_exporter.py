@@ -1,6 +1,7 @@
 """Exported graphs give what their models give, in ONNX Runtime alone."""
 
 import collections
+import itertools
 import os
 import re
 
@@ -16,6 +17,8 @@ from patchnet_hf.inference.scorers import load_scorer
 onnx, onnxruntime = pytest.importorskip("onnx"), pytest.importorskip("onnxruntime")
 
 BACKBONES = ("resnet18", "fastvit_t8", "efficientformerv2_s0", "convnext_tiny")
+# Those of the project itself.
+OWN_BACKBONES = ("cdcn", "cdcnpp", "dc_cdn")
 PICTURE = GraphOptions("picture", GraphOutput("probability"))
 SMALL = "test_resnet"
 
@@ -50,8 +53,10 @@ def live_probabilities(model, views: np.ndarray) -> np.ndarray:
         return probabilities(model.network(model.processor.normalize_views(views)).logits.numpy())
 
 
-@pytest.mark.parametrize("calibrated", [False, True])
-@pytest.mark.parametrize("backbone", BACKBONES)
+@pytest.mark.parametrize(
+    ("backbone", "calibrated"),
+    [*itertools.product(BACKBONES, (False, True)), *((own, False) for own in OWN_BACKBONES)],
+)
 def test_probabilities_are_the_models_for_any_number_of_captures_and_patches(model_of, graph_of, backbone, calibrated):
     model, path = model_of(backbone, calibrated), graph_of(backbone, calibrated)
     side, session = model.processor.patch_size, session_of(path)
@@ -129,6 +134,14 @@ def test_what_a_graph_takes_is_as_asked_and_its_scores_are_the_models(model_of, 
     np.testing.assert_allclose(given.log_odds, expected.log_odds, atol=1e-3)
     if options.patches != 9:
         np.testing.assert_allclose(given.patch_log_odds, expected.patch_log_odds, atol=1e-3)
+
+
+@pytest.mark.parametrize("backbone", OWN_BACKBONES)
+def test_a_central_difference_is_one_convolution_of_the_graph(graph_of, backbone):
+    nodes = collections.Counter(node.op_type for node in onnx.load(graph_of(backbone)).graph.node)
+    # Beside them those of the attention to three levels; nothing is left of differences and batch norms.
+    assert nodes["Conv"] == {"cdcn": 10, "cdcnpp": 11 + 3, "dc_cdn": 2 * 10}[backbone]
+    assert not nodes["BatchNormalization"] and not nodes["Pad"]
 
 
 def test_branches_are_merged_on_the_way_out_and_the_model_keeps_its_own(model_of, graph_of):

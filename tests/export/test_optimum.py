@@ -211,6 +211,18 @@ def test_models_are_exported_when_they_are_loaded(registered, folders):
     )
 
 
+@pytest.mark.parametrize("backbone", ["cdcn", "cdcnpp", "dc_cdn"])
+def test_own_backbones_are_exported_with_their_differences_in_the_kernels(registered, as_trained, tmp_path, backbone):
+    torch.manual_seed(0)
+    config = PatchNetConfig(backbone=backbone, image_size=32, calibration={"scale": 0.2, "bias": 0.0})
+    as_trained(PatchNetForImageClassification(config), 32).save_pretrained(tmp_path / "model")
+    PatchNetImageProcessor(patch_size=32).save_pretrained(tmp_path / "model")
+    out = export(tmp_path / "model", tmp_path / "out")
+    assert_same(out, tmp_path / "model", views=(1, 4), images=(1, 3))
+    nodes = collections.Counter(node.op_type for node in onnx.load(out / "model.onnx").graph.node)
+    assert nodes["Conv"] == {"cdcn": 10, "cdcnpp": 11 + 3, "dc_cdn": 2 * 10}[backbone]
+
+
 def test_exporting_a_model_leaves_it_as_it_was(registered, folders, tmp_path):
     model = PatchNetForImageClassification.from_pretrained(folders["fastvit_t8"])
     modules, before = str(model), {name: value.clone() for name, value in model.state_dict().items()}

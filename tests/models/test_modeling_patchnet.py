@@ -199,6 +199,9 @@ def test_timm_initialises_a_new_backbone_not_transformers():
         ("vit_tiny_patch16_224", {"img_size": 64}),
         ("mobilenetv3_small_100", {}),
         ("convnext_atto", {}),
+        ("cdcn", {}),
+        ("cdcnpp", {}),
+        ("dc_cdn", {}),
     ],
 )
 def test_a_saved_model_loads_with_equal_outputs(tmp_path, patches, backbone, kwargs):

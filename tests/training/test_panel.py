@@ -50,6 +50,15 @@ def test_multiply_adds_are_those_of_all_convolutions_and_the_head():
     assert multiply_adds(model, 224) == pytest.approx(1.814e9, rel=2e-3)
 
 
+def test_central_differences_are_counted_as_the_one_convolution_that_they_are():
+    model = network("cdcn")
+    widths = [3, 64, 128, 196, 128, 128, 196, 128, 128, 196, 128]
+    # The first four are computed at full size; after each three of a level its side is halved.
+    places = [64**2] * 4 + [32**2] * 3 + [16**2] * 3
+    by_hand = sum(9 * before * after * place for before, after, place in zip(widths, widths[1:], places, strict=False))
+    assert multiply_adds(model, 64) == by_hand + model.classifier.weight.numel()
+
+
 def test_attention_is_counted_where_it_is_fused_too():
     model = network("vit_tiny_patch16_224", backbone_kwargs={"img_size": 64})
     # 17 tokens of width 192, 12 blocks: queries by keys, and weights by values.

@@ -11,6 +11,7 @@ from pathlib import Path
 import datasets
 import pytest
 import torch
+from transformers.trainer_callback import TrainerState
 
 from patchnet_hf.cards.card import marked
 from patchnet_hf.cards.model_folder import RUN_FILE
@@ -21,7 +22,7 @@ from patchnet_hf.inference.scorers import load_scorer
 from patchnet_hf.training.arguments import DataArguments, ModelArguments, PatchNetTrainingArguments
 from patchnet_hf.training.checks import remove_leftovers
 from patchnet_hf.training.run import train
-from patchnet_hf.training.run_record import RunData, RunRecord, digests_by_all, filter_text, start_of
+from patchnet_hf.training.run_record import RunData, RunRecord, best_of, digests_by_all, filter_text, start_of
 
 spec = importlib.util.spec_from_file_location("small_runs", Path(__file__).with_name("small_runs.py"))
 small_runs = importlib.util.module_from_spec(spec)
@@ -128,6 +129,12 @@ def test_the_recipe_is_what_the_run_was_told_and_did(finished):
     }
     assert (record["finished"], record["device"], record["start"]) == (True, "cpu", {"weights": "random"})
     assert torch.__version__.startswith(record["versions"]["torch"])
+
+
+@pytest.mark.parametrize(("value", "chosen"), [(0.25, True), (None, False), (float("inf"), False)])
+def test_a_number_that_was_never_defined_chose_no_checkpoint(tmp_path, value, chosen):
+    args = PatchNetTrainingArguments(output_dir=str(tmp_path), report_to=[])
+    assert (best_of(args, TrainerState(best_metric=value)) is not None) == chosen
 
 
 def test_neither_record_nor_card_hold_paths_names_or_tokens(finished):
