@@ -18,8 +18,8 @@ EXAMPLES = """\
 examples:
   compare_backbones.py
       all recipes on the demo data, some six minutes on two cores
-  compare_backbones.py fastvit_t8 cdcn --dataset data/mine --json backbones.json
-      two of them, on captures of your own
+  compare_backbones.py fastvit_t8 cdcn --json backbones.json
+      two of them, and every number in a file
 """
 
 RECIPES = "configs/backbones"
@@ -29,7 +29,11 @@ def main() -> int:
     parser = CommandParser(prog="compare_backbones.py", description=DESCRIPTION, epilog=EXAMPLES)
     parser.add_argument("names", nargs="*", metavar="NAME", help="recipes by name (default: all)")
     parser.add_argument("--recipes", default=RECIPES, metavar="DIR", help=f"where they are (default: {RECIPES})")
-    parser.add_argument("--dataset", metavar="DIR", help="captures to train on instead of the recipes' own")
+    parser.add_argument(
+        "--dataset",
+        metavar="DIR",
+        help="captures to train on instead of the recipes' own; their filters choose of them",
+    )
     parser.add_argument("--threads", type=int, metavar="N", help="to compute with (default: one for each core)")
     parser.add_argument("--repeats", type=int, default=10, metavar="N", help="timed calls of each (default: 10)")
     parser.add_argument("--json", metavar="FILE", help="write every number to a file")

@@ -2,6 +2,7 @@
 
 import gc
 import math
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -80,6 +81,7 @@ class BackboneTrial:
         parameters: of the model, its head included.
         multiply_adds: of one patch.
         losses: of each step of the training.
+        training_seconds: that the steps took.
         reload_differs: what isn't bit for bit the same after saving and loading: names of weights, or `"logits"`.
         parity: largest difference of the exported graph's live log-odds from the model's.
         times_resnet18: time of a forward pass as a multiple of that of ResNet-18 on the same patches.
@@ -92,6 +94,7 @@ class BackboneTrial:
     parameters: int | None = None
     multiply_adds: int | None = None
     losses: tuple[float, ...] = ()
+    training_seconds: float | None = None
     reload_differs: tuple[str, ...] | None = None
     parity: float | None = None
     times_resnet18: float | None = None
@@ -203,9 +206,11 @@ def _tried(
     trainer = PatchNetTrainer(model=network, args=arguments, train_dataset=training, processing_class=processor)
     for callback in (ProgressCallback, PrinterCallback):
         trainer.remove_callback(callback)
+    start = time.perf_counter()
     trainer.train()
+    seconds = time.perf_counter() - start
     losses = tuple(log["loss"] for log in trainer.state.log_history if "loss" in log)
-    trial = replace(trial, losses=losses)
+    trial = replace(trial, losses=losses, training_seconds=seconds)
     if not all(map(math.isfinite, losses)):
         return replace(trial, failures=("its loss isn't a number: the training has diverged",))
     trainer.save_model(str(folder))

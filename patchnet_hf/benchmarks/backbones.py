@@ -13,7 +13,17 @@ from ..text_table import text_table
 from .backbone_trial import PARITY, BackboneTrial, TrialSettings, read_recipe, try_backbone
 from .machine import Machine, torch_threads, usable_cores
 
-HEADER = ("backbone", "patch", "parameters, M", "GMACs", "time, x ResNet-18", "loss", "reloaded", "ONNX off by")
+HEADER = (
+    "backbone",
+    "patch",
+    "parameters, M",
+    "GMACs",
+    "time, x ResNet-18",
+    "loss",
+    "training, s",
+    "reloaded",
+    "ONNX off by",
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,6 +131,7 @@ def _cells(trial: BackboneTrial) -> list[str]:
         _shown(trial.multiply_adds, lambda value: f"{value / 1e9:.3g}"),
         _shown(trial.times_resnet18, lambda value: f"{value:.2f}"),
         f"{trial.first_loss:.2f} to {trial.last_loss:.2f}" if trial.losses else "-",
+        _shown(trial.training_seconds, lambda value: f"{value:.0f}"),
         _shown(trial.reload_differs, lambda value: "differs" if value else "equal"),
         _shown(trial.parity, lambda value: f"{value:.1e}" if value else "0"),
     ]
@@ -141,6 +152,7 @@ def _trial_json(trial: BackboneTrial) -> dict:
             "first_loss": trial.first_loss,
             "last_loss": trial.last_loss,
             "losses": list(trial.losses),
+            "training_seconds": trial.training_seconds,
             "reload_differs": None if trial.reload_differs is None else list(trial.reload_differs),
             "log_odds_difference": trial.parity,
             "failures": list(trial.failures),
