@@ -46,6 +46,7 @@ def start_text(start: Mapping) -> str:
     texts = {
         "random": "random weights",
         "timm": "timm's pretrained backbone",
+        "backbone_file": "a pretrained backbone, from a file",
         "folder": "another PatchNet model, from a folder",
         "hub": "another PatchNet model, from the Hub",
         "unknown": "weights that aren't recorded",

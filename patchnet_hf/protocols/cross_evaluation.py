@@ -20,6 +20,7 @@ from ..training.arguments import DataArguments, ModelArguments, PatchNetTraining
 from ..training.checks import check_best_metric
 from ..training.configuration import RunParser
 from ..training.network import build_model, build_processor, patch_types_of
+from ..training.pretrained import load_pretrained_backbone
 from ..yaml_files import read_yaml_mapping
 from .folds import Fold, check_fold, counts_of, make_folds, persons_of
 from .pool import Pool, load_pool
@@ -177,7 +178,9 @@ def check_training(parser: RunParser, settings: Mapping, folds: Sequence[Fold], 
         if not number:
             BalancedSampling.parse(data.balance, data.balance_length)
             build_processor(data)
-            build_model(replace(model, pretrained_backbone=False), data.patch_size, patch_types, live)
+            network = build_model(model, data.patch_size, patch_types, live)
+            if isinstance(model.pretrained_backbone, str):
+                load_pretrained_backbone(network, model.pretrained_backbone)
     return arguments.per_device_eval_batch_size
 
 

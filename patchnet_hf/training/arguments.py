@@ -45,8 +45,15 @@ class ModelArguments:
         default=None,
         metadata={"help": 'Further arguments of timm.create_model, as JSON or a YAML mapping: {"img_size": 160}.'},
     )
-    pretrained_backbone: bool = field(
-        default=False, metadata={"help": "Start from timm's pretrained weights, downloaded from the Hub."}
+    pretrained_backbone: str | None = field(
+        default=None,
+        metadata={
+            "help": "Start from a pretrained backbone. true: timm's weights, downloaded from the Hub; FILE: weights "
+            "in the names of timm, or of the authors of EfficientFormerV2 or FastViT (.safetensors, .pth, .pt, .bin).",
+            # Without a value it is true, as options that know no other are.
+            "nargs": "?",
+            "const": "true",
+        },
     )
     init_from: str | None = field(
         default=None,
@@ -77,6 +84,7 @@ class ModelArguments:
     )
 
     def __post_init__(self):
+        self.pretrained_backbone = pretrained_choice(self.pretrained_backbone)
         if isinstance(self.backbone_kwargs, str):
             try:
                 self.backbone_kwargs = json.loads(self.backbone_kwargs)
@@ -109,7 +117,7 @@ class DataArguments:
         default=None,
         metadata={
             "help": 'Train on these captures only, as JSON or a YAML mapping: {"device": {"not": "phone6"}, '
-            '"subject": "1-20"}; docs/protocols.md tells the notation.'
+            '"subject": "1-20"}; docs/protocols.md tells the notation. {} takes all, whatever the YAML file says.'
         },
     )
     eval_filter: str | None = field(
@@ -159,7 +167,10 @@ class DataArguments:
     def __post_init__(self):
         for name in ("train_filter", "eval_filter"):
             given = getattr(self, name)
-            if given is not None and not isinstance(given, CaptureFilter):
+            if given == {} or (isinstance(given, str) and given.strip() in ("{}", "null")):
+                # On the command line there is no other way to leave a filter of the YAML file out.
+                setattr(self, name, None)
+            elif given is not None and not isinstance(given, CaptureFilter):
                 setattr(self, name, CaptureFilter.parse(given, name))
 
 
@@ -313,6 +324,18 @@ class PatchNetTrainingArguments(TrainingArguments):
         if not accelerator:
             return cpu_has_bfloat16()
         return not torch.cuda.is_available() or torch.cuda.is_bf16_supported(including_emulation=False)
+
+
+def pretrained_choice(value: str | bool | None) -> str | bool:
+    """
+    `pretrained_backbone` as true, false or the path that it is.
+
+    >>> pretrained_choice("True"), pretrained_choice("no"), pretrained_choice(None), pretrained_choice("no.pth")
+    (True, False, False, 'no.pth')
+    """
+    if isinstance(value, str) and value.lower() in ("true", "false", "yes", "no"):
+        return value.lower() in ("true", "yes")
+    return value or False
 
 
 def resume_choice(value: str | bool | None) -> str | bool | None:

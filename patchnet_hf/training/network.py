@@ -2,7 +2,6 @@
 
 from typing import TYPE_CHECKING
 
-import timm
 import torch
 from datasets import Dataset
 
@@ -72,10 +71,10 @@ def build_augmentation(data: DataArguments) -> "Augmentation | None":
 def build_model(
     model: ModelArguments, patch_size: int, patch_types: list[str], live: list[str]
 ) -> PatchNetForImageClassification:
-    """A new model, with random weights or timm's pretrained backbone.
+    """A new model with random weights.
 
     Raises:
-        InputError: the backbone is unknown, refuses its arguments or has no weights to download.
+        InputError: the backbone is unknown, refuses its arguments or doesn't take patches of this size.
     """
     try:
         config = PatchNetConfig(
@@ -97,8 +96,6 @@ def build_model(
     except ValueError as error:
         raise InputError(str(error)) from error
     check_patch_size(network, patch_size)
-    if model.pretrained_backbone:
-        load_pretrained_backbone(network)
     return network
 
 
@@ -120,18 +117,3 @@ def check_patch_size(network: PatchNetForImageClassification, patch_size: int) -
         ) from error
     finally:
         network.train()
-
-
-def load_pretrained_backbone(network: PatchNetForImageClassification) -> None:
-    """Fills the backbone with timm's pretrained weights.
-
-    Raises:
-        InputError: timm has none for this architecture, or they can't be downloaded.
-    """
-    config = network.config
-    try:
-        pretrained = timm.create_model(config.backbone, pretrained=True, num_classes=0, **config.backbone_kwargs)
-    except (RuntimeError, OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"no pretrained weights for backbone {config.backbone!r}: {reason}") from error
-    network.patchnet.backbone.load_state_dict(pretrained.state_dict())

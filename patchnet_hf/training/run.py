@@ -36,6 +36,7 @@ from .learning_curve import LearningCurveCallback
 from .metrics_file import MetricsFileCallback
 from .network import build_augmentation, build_model, build_processor, patch_types_of
 from .panel import training_summary
+from .pretrained import load_pretrained_backbone, pretrained_line
 from .report import METRICS_JSON, metrics_table, write_json
 from .run_record import RunData, RunRecord
 from .sampling import planned_steps
@@ -86,7 +87,11 @@ def train_and_evaluate(
             torch.set_num_threads(arguments.cpu_threads or cores_of_a_process())
         set_seed(arguments.seed)
         network = build_model(model, data.patch_size, patch_types, live)
-        unmatched = []
+        unmatched, pretrained = [], {}
+        if checkpoint is None and model.pretrained_backbone:
+            match = load_pretrained_backbone(network, model.pretrained_backbone)
+            line = pretrained_line(model.backbone, model.pretrained_backbone, match)
+            pretrained = {"pretrained_backbone": line}
         if checkpoint is not None:
             check_resumable(checkpoint, network.config, arguments)
         elif model.init_from:
@@ -121,7 +126,7 @@ def train_and_evaluate(
     if trainer.is_world_process_zero():
         remove_leftovers(arguments, checkpoint)
         record.begin()
-        start = filters_of(data) | starting_point(arguments, checkpoint, model.init_from, unmatched)
+        start = filters_of(data) | pretrained | starting_point(arguments, checkpoint, model.init_from, unmatched)
         print(training_summary(trainer, training, sets, start))
     with no_room_in_one_line(arguments.output_dir), telegram.reporting() if telegram is not None else nullcontext():
         metrics = train_until_stopped(trainer, checkpoint)

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-import timm
 import torch
 from accelerate.utils import gather_object
 from datasets import Dataset
@@ -24,6 +23,7 @@ from ..models import PatchNetConfig, PatchNetImageProcessor
 from ..versions import versions_of
 from .arguments import DataArguments, ModelArguments, PatchNetTrainingArguments
 from .checkpoints import STATE_FILE
+from .pretrained import pretrained_id
 from .report import write_json
 from .sampling import planned_steps
 from .trainer import PatchNetTrainer
@@ -184,8 +184,9 @@ def start_of(model: ModelArguments, unmatched: int = 0) -> dict:
         return {**kind, **({"unmatched": unmatched} if unmatched else {})}
     if not model.pretrained_backbone:
         return {"weights": "random"}
-    pretrained = timm.models.get_pretrained_cfg(model.backbone)
-    identifier = None if pretrained is None else pretrained.hf_hub_id
+    if isinstance(model.pretrained_backbone, str):
+        return {"weights": "backbone_file"}
+    identifier = pretrained_id(model.backbone)
     return {"weights": "timm", **({"hub_id": identifier} if identifier else {})}
 
 

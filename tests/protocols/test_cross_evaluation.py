@@ -308,6 +308,7 @@ def test_a_mistake_on_the_command_line_is_one_line(base, tmp_path, monkeypatch, 
     [
         ("recipe", "learning_rat: 1\n", "recipe.yaml: unknown key 'learning_rat'; did you mean learning_rate"),
         ("recipe", "backbone: resnet_18\n", "unknown backbone 'resnet_18'; did you mean resnet18"),
+        ("recipe", "pretrained_backbone: nowhere.pth\n", "nowhere.pth doesn't exist; expected a file of weights"),
         (
             "recipe",
             "metric_for_best_model: eval_val_acer\n",

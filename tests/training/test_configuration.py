@@ -105,5 +105,14 @@ def test_a_bare_no_of_yaml_is_the_strategy_of_that_name(config):
     assert training.eval_strategy == "no" and resume_choice(training.resume_from_checkpoint) is True
 
 
+@pytest.mark.parametrize("nothing", ["{}", "null", " {} "])
+def test_a_filter_of_the_yaml_is_left_out_on_the_command_line(config, nothing):
+    path = config("train_filter: {subject: anna}\neval_filter: {subject: ben}")
+    _, data, _ = parse("--config", path, "--train_filter", nothing)
+    assert data.train_filter is None and str(data.eval_filter) == "subject ben"
+    with pytest.raises(InputError, match="train_filter is empty"):
+        parse("--config", path, "--train_filter", "[{}]")
+
+
 def test_resuming_takes_true_false_or_a_path():
     assert [resume_choice(value) for value in ("true", "False", "dir", None)] == [True, False, "dir", None]

@@ -195,6 +195,7 @@ def test_a_run_that_is_overwritten_leaves_no_record_and_no_card_unless_it_was_ed
             {"pretrained_backbone": True, "backbone": "resnet18"},
             {"weights": "timm", "hub_id": "timm/resnet18.a1_in1k"},
         ),
+        ({"pretrained_backbone": "/home/anna/x.pth"}, {"weights": "backbone_file"}),
     ],
 )
 def test_a_new_run_tells_where_its_weights_are_from(model, expected):

@@ -15,7 +15,8 @@ from patchnet_hf.data.schema import capture_features
 from patchnet_hf.errors import InputError
 from patchnet_hf.training.arguments import DataArguments, ModelArguments, PatchNetTrainingArguments
 from patchnet_hf.training.checks import remove_leftovers
-from patchnet_hf.training.network import build_model, load_pretrained_backbone
+from patchnet_hf.training.network import build_model
+from patchnet_hf.training.pretrained import load_pretrained_backbone
 from patchnet_hf.training.run import train
 from patchnet_hf.training.trainer import PatchNetTrainer
 
