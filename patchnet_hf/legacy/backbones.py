@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError, did_you_mean
-from . import efficientformerv2, fastvit, resnet, swin
+from ..weights import efficientformer_v2
+from . import fastvit, resnet, swin
 
 HEAD = "head.weight"
 
@@ -55,12 +56,12 @@ class LegacyBackbone:
 def _efficientformer(size: str, drop_path_rate: float = 0.0) -> LegacyBackbone:
     return LegacyBackbone(
         timm=f"efficientformerv2_{size}",
-        timm_name=efficientformerv2.timm_name,
+        timm_name=efficientformer_v2.timm_name,
         first_convolutions=("stem.conv1.conv.weight",),
         has_head=True,
         prefix="backbone.",
         sized=True,
-        is_buffer=efficientformerv2.is_buffer,
+        is_buffer=efficientformer_v2.is_buffer,
         dropout="proj_drop_rate",
         drop_path_rate=drop_path_rate,
     )

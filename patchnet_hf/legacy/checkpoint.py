@@ -1,17 +1,13 @@
 """Checkpoints of fas-patchnet and of Implementation-patchnet, read without running anything that they hold."""
 
-import pickle
-import re
-import warnings
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from ..errors import InputError
+from ..weights.state_dict_files import read_tensors
 
 FAS_PATCHNET = "fas-patchnet"
 ORIGINAL = "Implementation-patchnet"
@@ -50,49 +46,10 @@ def read_checkpoint(path: str | Path) -> dict:
     Raises:
         InputError: the file is missing, is no such file, or holds anything else; nothing of it has been run.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"checkpoint {path} " + ("is a folder" if path.is_dir() else "doesn't exist"))
-    if not path.stat().st_size:
-        raise InputError(f"checkpoint {path} is empty")
-    try:
-        with warnings.catch_warnings():
-            # It warns of a protocol that it then refuses.
-            warnings.simplefilter("ignore", UserWarning)
-            held = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise InputError(f"checkpoint {path} {_refusal(str(error))}") from error
-    except OSError as error:
-        raise InputError(f"checkpoint {path} can't be read: {error.strerror or error}") from error
-    except (
-        RuntimeError,
-        EOFError,
-        ValueError,
-        KeyError,
-        IndexError,
-        AttributeError,
-        TypeError,
-        zipfile.BadZipFile,
-    ) as e:
-        # Whatever a broken file makes torch stumble over.
-        raise InputError(f"checkpoint {path} is no file that torch.save has written, or a damaged one") from e
+    held = read_tensors(path)
     if not isinstance(held, Mapping):
-        raise InputError(f"checkpoint {path} holds a {type(held).__name__}; expected a mapping with the key 'model'")
+        raise InputError(f"{path} holds a {type(held).__name__}; expected a mapping with the key 'model'")
     return dict(held)
-
-
-def _refusal(reason: str) -> str:
-    """What to say of a file that torch's safe reader refused, for this reason."""
-    named = re.search(r"GLOBAL ([\w.]+)", reason)
-    if named is not None and "not an allowed global" in reason:
-        return (
-            f"holds {named.group(1)}, which is neither a tensor nor a plain value and could run any code; nothing of "
-            "it was run. Save the weights anew where you trust them: torch.save({'model': model.state_dict()}, FILE)"
-        )
-    return (
-        "is no file that torch.save has written, or holds more than tensors and plain values, which could run any "
-        "code; nothing of it was run"
-    )
 
 
 def parse_checkpoint(held: Mapping, path: str | Path) -> LegacyCheckpoint:

@@ -9,31 +9,22 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 AUTHORS = "patch_embed.0.weight"
-# The flat list `network` has stages at its even places, and what leads to the next stage between them.
-_STAGE = re.compile(r"network\.(\d+)\.(.+)")
-# Sequences of a convolution and its norm, which timm calls so.
-_PAIRS = r"(stride_conv|k|v|v_local|q|q\.proj)"
-_RENAMED = [
-    (re.compile(pattern), new)
-    for pattern, new in (
-        (r"^patch_embed\.0\.", "stem.conv1.conv."),
-        (r"^patch_embed\.1\.", "stem.conv1.bn."),
-        (r"^patch_embed\.3\.", "stem.conv2.conv."),
-        (r"^patch_embed\.4\.", "stem.conv2.bn."),
-        (r"^dist_head\.", "head_dist."),
-        (r"\.mlp\.(fc1|mid|fc2)\.", r".mlp.\1.conv."),
-        (r"\.mlp\.norm([12])\.", r".mlp.fc\1.bn."),
-        (r"\.mlp\.mid_norm\.", ".mlp.mid.bn."),
-        (r"\.layer_scale_([12])$", r".ls\1.gamma"),
-        (r"\.q\.local\.0\.", ".q.local."),
-        (rf"\.(token_mixer|attn)\.{_PAIRS}\.0\.", r".\1.\2.conv."),
-        (rf"\.(token_mixer|attn)\.{_PAIRS}\.1\.", r".\1.\2.bn."),
-        # Before the projection they count the activation, which has no weights.
-        (r"\.(token_mixer|attn)\.proj\.1\.", r".\1.proj.conv."),
-        (r"\.(token_mixer|attn)\.proj\.2\.", r".\1.proj.bn."),
-    )
-]
-_DOWNSAMPLE = {"proj": "conv.conv", "norm": "conv.bn", "conv": "conv.conv", "bn": "conv.bn"}
+# What both compute instead of saving it.
+BUFFER = "attention_bias_idxs"
+STEM = {"0": "conv1.conv", "1": "conv1.bn", "3": "conv2.conv", "4": "conv2.bn"}
+SCALES = {"layer_scale_1": "ls1.gamma", "layer_scale_2": "ls2.gamma"}
+MLP = {
+    "fc1": "fc1.conv",
+    "norm1": "fc1.bn",
+    "mid": "mid.conv",
+    "mid_norm": "mid.bn",
+    "fc2": "fc2.conv",
+    "norm2": "fc2.bn",
+}
+DOWNSAMPLE = {"proj": "conv.conv", "norm": "conv.bn", "conv": "conv.conv", "bn": "conv.bn"}
+PAIR = {"0": "conv", "1": "bn"}
+# Behind its activation.
+PROJECTION = {"1": "conv", "2": "bn"}
 
 
 def is_one(backbone: nn.Module) -> bool:
@@ -51,31 +42,79 @@ def timm_names(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     if AUTHORS not in weights:
         return dict(weights)
     return {
-        timm_name(name): value.flatten() if "layer_scale" in name else value
+        timm_name(name) or name.replace("dist_head.", "head_dist."): value.flatten()
+        if "layer_scale" in name
+        else value
         for name, value in weights.items()
-        if not name.endswith("attention_bias_idxs")
+        if not is_buffer(name)
     }
 
 
-def timm_name(name: str) -> str:
+def timm_name(name: str) -> str | None:
     """
-    timm's name for one of the authors'.
+    What timm calls a tensor of the authors' network, its classifiers left out; `None` if it has none of that name.
 
-    >>> timm_name("network.4.5.token_mixer.proj.1.weight")
-    'stages.2.blocks.5.token_mixer.proj.conv.weight'
-    >>> timm_name("network.5.attn.q.proj.1.running_mean"), timm_name("network.1.norm.bias")
-    ('stages.3.downsample.attn.q.proj.bn.running_mean', 'stages.1.downsample.conv.bn.bias')
+    Stages and the downsampling between them lie in one list there, `network`: even numbers are stages, odd ones what
+    leads to the next.
+
+    >>> timm_name("network.0.1.mlp.norm1.running_var")
+    'stages.0.blocks.1.mlp.fc1.bn.running_var'
+    >>> timm_name("network.5.attn.q.proj.0.weight")
+    'stages.3.downsample.attn.q.proj.conv.weight'
+    >>> timm_name("head.weight")
     """
-    if found := _STAGE.fullmatch(name):
-        place, rest = int(found[1]), found[2]
-        if place % 2:
-            first, _, weight = rest.partition(".")
-            name = f"stages.{place // 2 + 1}.downsample.{_DOWNSAMPLE.get(first, first)}.{weight}"
-        else:
-            name = f"stages.{place // 2}.blocks.{rest}"
-    for pattern, new in _RENAMED:
-        name = pattern.sub(new, name)
-    return name
+    kind, _, rest = name.partition(".")
+    if kind == "norm":
+        return name
+    if kind == "patch_embed":
+        number, _, leaf = rest.partition(".")
+        return f"stem.{STEM[number]}.{leaf}" if number in STEM else None
+    if kind != "network":
+        return None
+    number, _, rest = rest.partition(".")
+    if not number.isdigit():
+        return None
+    stage, between = divmod(int(number), 2)
+    inner = _downsample(rest) if between else _block(rest)
+    return None if inner is None else f"stages.{stage + between}.{inner}"
+
+
+def is_buffer(name: str) -> bool:
+    """Whether a tensor is one that timm computes instead of saving it."""
+    return name.endswith(f".{BUFFER}")
+
+
+def _block(name: str) -> str | None:
+    block, _, rest = name.partition(".")
+    kind, _, inner = rest.partition(".")
+    if rest in SCALES:
+        return f"blocks.{block}.{SCALES[rest]}"
+    if kind == "token_mixer":
+        found = _attention(inner)
+        return None if found is None else f"blocks.{block}.token_mixer.{found}"
+    layer, _, leaf = inner.partition(".")
+    return f"blocks.{block}.mlp.{MLP[layer]}.{leaf}" if kind == "mlp" and layer in MLP else None
+
+
+def _downsample(name: str) -> str | None:
+    kind, _, rest = name.partition(".")
+    if kind == "attn":
+        found = _attention(rest)
+        return None if found is None else f"downsample.attn.{found}"
+    return f"downsample.{DOWNSAMPLE[kind]}.{rest}" if kind in DOWNSAMPLE else None
+
+
+def _attention(name: str) -> str | None:
+    if name == "attention_biases" or re.fullmatch(r"talking_head[12]\.(weight|bias)", name):
+        return name
+    if found := re.fullmatch(r"q\.local\.0\.(\w+)", name):
+        return f"q.local.{found.group(1)}"
+    if found := re.fullmatch(r"(q|k|v|v_local|stride_conv|q\.proj)\.([01])\.(\w+)", name):
+        layer, number, leaf = found.groups()
+        return f"{layer}.{PAIR[number]}.{leaf}"
+    if found := re.fullmatch(r"proj\.([12])\.(\w+)", name):
+        return f"proj.{PROJECTION[found.group(1)]}.{found.group(2)}"
+    return None
 
 
 def resized(backbone: nn.Module, name: str, given: Tensor) -> Tensor:

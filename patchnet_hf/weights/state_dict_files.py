@@ -86,7 +86,8 @@ def _pickle(path: Path):
                 "of it was run. Ask its author for the weights alone, as safetensors"
             ) from error
         raise InputError(
-            f"{path} is no file of weights that torch.load(weights_only=True) reads: {_reason(error)}"
+            f"{path} is no file that torch.save has written, a damaged one, or holds more than weights; nothing of it "
+            f"was run ({_reason(error)})"
         ) from error
 
 
@@ -100,12 +101,13 @@ def _plain_data() -> list:
 
 
 def _reason(error: Exception) -> str:
-    """The part of torch's message that tells of the file, not of how to switch its checks off."""
+    """The part of torch's message that tells of the file, not of how to switch its checks off, one sentence of it."""
     text = str(error)
     for line in text.splitlines():
         if "WeightsUnpickler error:" in line:
             return line.partition("WeightsUnpickler error:")[2].strip() or type(error).__name__
-    return first_line(error) if text.strip() and "weights_only" not in first_line(error) else "it is broken"
+    said = first_line(error).partition(". ")[0]
+    return said if text.strip() and "weights_only" not in said else "it is broken"
 
 
 def _unwrapped(held, depth: int = 0) -> dict[str, torch.Tensor]:

@@ -125,10 +125,10 @@ def test_a_whole_pickled_module_is_refused_by_name(tmp_path):
     [
         ("empty.pth", b"", "is empty"),
         ("empty.safetensors", b"", "is empty"),
-        ("text.pth", b"version https://git-lfs.github.com/spec/v1\n", "is no file of weights"),
+        ("text.pth", b"version https://git-lfs.github.com/spec/v1\n", "is no file that torch.save has written"),
         ("text.safetensors", b"{} and more of a text", "is no safetensors file"),
-        ("zip.pt", b"PK\x03\x04 and then nothing", "is no file of weights"),
-        ("noise.bin", bytes(range(256)), "is no file of weights"),
+        ("zip.pt", b"PK\x03\x04 and then nothing", "is no file that torch.save has written"),
+        ("noise.bin", bytes(range(256)), "is no file that torch.save has written"),
     ],
 )
 def test_a_broken_file_is_one_line(tmp_path, name, content, message):
