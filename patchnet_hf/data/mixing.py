@@ -71,12 +71,13 @@ def _streamed(source: Source, split: str, stream: datasets.IterableDataset, has_
     known = follows_contract(stream.features)
     adaptation = Adaptation.of(stream.features, source.name, where)
     columns = adaptation.columns
+    schema = pa.schema([stream.features.arrow_schema.field(name) for name in columns])
     if has_columns:
         # Of Parquet files no more than these is fetched.
-        narrow = source.builder(columns=columns).as_streaming_dataset()[split]
+        table = _read_batches(source.builder(columns=columns).as_streaming_dataset()[split], schema)
     else:
-        narrow = stream.select_columns(columns)
-    table = _read_whole(narrow, datasets.Features({name: stream.features[name] for name in columns}))
+        # By rows: in Arrow's form rows without a value would have a type of their own.
+        table = pa.Table.from_pylist(list(stream.select_columns(columns)), schema)
     if not known:
         adaptation = adaptation.with_patch_types(table)
         stream = stream.select_columns(["image", *adaptation.columns])
@@ -95,10 +96,9 @@ def _streamed(source: Source, split: str, stream: datasets.IterableDataset, has_
     return CaptureStream(stream, adaptation.narrow(table))
 
 
-def _read_whole(stream: datasets.IterableDataset, features: datasets.Features) -> pa.Table:
-    """All rows of a stream of columns with these features."""
+def _read_batches(stream: datasets.IterableDataset, schema: pa.Schema) -> pa.Table:
+    """All rows of a stream of columns of these types."""
     tables = [pa.table(batch) for batch in stream.with_format("arrow").iter(_ROWS_AT_ONCE)]
-    schema = features.arrow_schema.remove_metadata()
     return pa.concat_tables([table.select(schema.names).cast(schema) for table in tables] or [schema.empty_table()])
 
 
