@@ -10,7 +10,7 @@ import torch
 
 from ..errors import InputError, did_you_mean
 from .schema import check_schema
-from .uniting import unite_streams
+from .uniting import undecoded, unite_streams
 
 NONE = "none"
 COLUMNS = ("label", "patch_type", "attack_type", "source", "device", "subject", "session", "video")
@@ -274,8 +274,7 @@ def _split_stream(stream: datasets.IterableDataset, columns: Sequence[str]) -> l
     found = {tuple(row[column] for column in columns) for row in stream.select_columns(list(columns))}
     if not found:
         raise InputError("balance: there are no captures")
-    # Filtering would decode every image otherwise.
-    stream = stream.cast_column("image", datasets.Image(decode=False))
+    stream = undecoded(stream)
     # Null has no order among names and numbers.
     ordered = sorted(found, key=lambda values: [(value is None, 0 if value is None else value) for value in values])
     return [

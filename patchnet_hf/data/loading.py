@@ -144,9 +144,11 @@ def load_run_captures(
         parts = {f"{dataset}:{TRAIN_SPLIT}": splits[TRAIN_SPLIT]}
     else:
         raise InputError(f"{dataset} has no split {TRAIN_SPLIT!r} but {', '.join(splits)}; give --train DIR:SPLIT")
-    if train_filter is not None:
-        parts = filter_captures(parts, train_filter, "train_filter")
     training = unite_captures(list(parts.values()))
+    if train_filter is not None:
+        # Not united after the choice: patch types of chosen rows are renumbered by copying all images.
+        (training,) = filter_captures({TRAIN_SPLIT: training}, train_filter, "train_filter").values()
+        parts = filter_captures(parts, train_filter, "train_filter")
     return RunCaptures(training, sets, training, parts)
 
 

@@ -12,7 +12,7 @@ from .adaptation import NARROW_COLUMNS, Adaptation, follows_contract
 from .filters import CaptureColumns, CaptureFilter
 from .schema import capture_features
 from .sources import Kind, Source
-from .uniting import unite_captures, unite_streams
+from .uniting import undecoded, unite_captures, unite_streams
 
 SHARDS = 64
 """That a dataset on disk is dealt out to, for the workers of a loader to share."""
@@ -80,19 +80,17 @@ def _streamed(source: Source, split: str, stream: datasets.IterableDataset, has_
         table = pa.Table.from_pylist(list(stream.select_columns(columns)), schema)
     if not known:
         adaptation = adaptation.with_patch_types(table)
-        stream = stream.select_columns(["image", *adaptation.columns])
-        # Changing its rows would decode every image otherwise.
-        stream = stream.cast_column("image", datasets.Image(decode=False))
+        stream = undecoded(stream.select_columns(["image", *adaptation.columns]))
         features = capture_features(adaptation.patch_types)
         features["image"] = datasets.Image(decode=False)
+        # Cast afterwards: early releases of `datasets` can't filter what was mapped to features.
         stream = stream.map(
             _adapted,
             batched=True,
             batch_size=_ROWS_ADAPTED_AT_ONCE,
             input_columns=adaptation.columns,
             fn_kwargs={"adaptation": adaptation},
-            features=features,
-        )
+        ).cast(features)
     return CaptureStream(stream, adaptation.narrow(table))
 
 
@@ -129,15 +127,12 @@ def filter_streams(
             continue
         indices = np.flatnonzero(rows)
         narrow = part.narrow.select(indices)
-        if part.stored is not None:
-            filtered[name] = CaptureStream.stored_in(part.stored.select(indices))
-            continue
         values = narrow.select_columns(columns).with_format("arrow")[:].to_pylist()
         keys = {tuple(row[column] for column in columns) for row in values}
-        # Filtering would decode every image otherwise.
-        stream = part.stream.cast_column("image", datasets.Image(decode=False))
-        stream = stream.filter(_is_among, input_columns=columns, fn_kwargs={"keys": keys})
-        filtered[name] = CaptureStream(stream, narrow)
+        stream = undecoded(part.stream).filter(_is_among, input_columns=columns, fn_kwargs={"keys": keys})
+        # Not the stream of the chosen rows: `datasets` would write a copy of them first, with all their images.
+        stored = None if part.stored is None else part.stored.select(indices)
+        filtered[name] = CaptureStream(stream, narrow, stored)
     return filtered
 
 

@@ -38,7 +38,7 @@ def unite_streams(streams: Sequence[datasets.IterableDataset]) -> list[datasets.
     for number, stream in enumerate(streams):
         check_schema(stream, f"stream {number}")
     known = [stream.features["patch_type"].names for stream in streams]
-    streams = [stream.cast_column("image", datasets.Image(decode=False)) for stream in streams]
+    streams = [undecoded(stream) for stream in streams]
     if all(names == known[0] for names in known):
         return streams
     united = sorted({name for names in known for name in names})
@@ -46,8 +46,19 @@ def unite_streams(streams: Sequence[datasets.IterableDataset]) -> list[datasets.
     for names, stream in zip(known, streams, strict=True):
         features = datasets.Features({**stream.features, "patch_type": datasets.ClassLabel(names=united)})
         renumber = functools.partial(_renumbered, ids=[united.index(name) for name in names])
-        renumbered.append(stream.map(renumber, input_columns=["patch_type"], features=features))
+        # Cast afterwards: early releases of `datasets` can't filter what was mapped to features.
+        renumbered.append(stream.map(renumber, input_columns=["patch_type"]).cast(features))
     return renumbered
+
+
+def undecoded(stream: datasets.IterableDataset) -> datasets.IterableDataset:
+    """
+    `stream` with its images left as encoded bytes.
+
+    That has to come before its rows are filtered or mapped, which would decode every image.
+    """
+    # Casting once more to the same makes streams that early releases of `datasets` can't filter.
+    return stream.cast_column("image", datasets.Image(decode=False)) if stream.features["image"].decode else stream
 
 
 def _renumbered(patch_type: int, ids: list[int]) -> dict:

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from patchnet_hf.data import csv_cache
+from patchnet_hf.data.balancing import balance_stream
 from patchnet_hf.data.filters import CaptureFilter
 from patchnet_hf.data.loading import Streaming, load_captures, load_run_captures, load_split, load_splits
 from patchnet_hf.data.schema import capture_features
@@ -366,7 +367,12 @@ def test_a_filter_chooses_the_same_captures_of_a_stream(tmp_path):
     stream = load_run_captures(None, specs, None, chosen, streaming=Streaming())
     assert sorted(digests(held.training)) == sorted(digests_of([101, 103, 105, 107, 109, 300, 302]))
     assert sorted(digests(stream.training)) == sorted(digests(held.training))
-    assert list(stream.described) == list(held.described.remove_columns("image"))
+    names = [part.features["patch_type"].names for part in (stream.described, held.described)]
+    told = [
+        [{**row, "patch_type": known[row["patch_type"]]} for row in part]
+        for known, part in zip(names, (stream.described, held.described.remove_columns("image")), strict=True)
+    ]
+    assert told[0] == told[1] and len(told[0]) == 7
     for streaming in (None, Streaming()):
         with pytest.raises(InputError, match="no capture has 'elsewhere'"):
             load_run_captures(None, specs, None, CaptureFilter.parse({"source": "elsewhere"}), streaming=streaming)
@@ -436,3 +442,11 @@ def test_what_is_no_source_is_said_in_one_line(tmp_path, monkeypatch, spec, mess
     with pytest.raises(InputError, match=message) as error:
         load_run_captures(None, [spec], None, streaming=streaming)
     assert "\n" not in str(error.value)
+
+
+def test_a_mixed_stream_can_be_balanced(tmp_path):
+    stream = load_run_captures(None, list(mixed(tmp_path)), None, streaming=Streaming(buffer=3)).training
+    balanced = balance_stream(stream, "source", "min")
+    sources = [row["source"] for row in balanced.remove_columns("image")]
+    # Until the group of four ends.
+    assert len(sources) >= 10 and all(set(sources[at : at + 3]) == {"lists", "saved", "folder"} for at in (0, 3, 6))
