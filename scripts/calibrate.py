@@ -21,7 +21,11 @@ def main() -> int:
     parser = CommandParser(prog="calibrate.py", description=__doc__, epilog=EXAMPLES)
     parser.add_argument("--model", required=True, help="a trained model: a folder, or an id of the Hub")
     parser.add_argument(
-        "--dataset", required=True, metavar="DIR[:SPLIT]", help="the development set to fit on; not what is reported"
+        "--dataset",
+        required=True,
+        metavar="DATA[:SPLIT]",
+        help="the development set to fit on, not what is reported: a folder of scripts/convert_dataset.py, a CSV "
+        "list, a folder for datasets.load_dataset or OWNER/NAME on the Hub (docs/data.md)",
     )
     parser.add_argument(
         "--criterion",
@@ -30,7 +34,7 @@ def main() -> int:
         "worst attack type), bpcer=0.01 (reject at most 1 %% of live captures)",
     )
     parser.add_argument(
-        "--test", nargs="+", default=[], metavar="DIR[:SPLIT]", help="further sets to report on, before and after"
+        "--test", nargs="+", default=[], metavar="DATA[:SPLIT]", help="further sets to report on, before and after"
     )
     parser.add_argument("--output", metavar="DIR", help="make a calibrated copy there (default: change the model)")
     parser.add_argument("--overwrite", action="store_true", help="replace a calibrated copy that is in DIR already")

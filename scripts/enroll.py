@@ -24,7 +24,12 @@ def main() -> int:
     parser.add_argument("--model", required=True, help="a trained model: a folder, or an id of the Hub")
     parser.add_argument("--live", nargs="+", default=[], metavar="IMAGE", help="captures of living faces")
     parser.add_argument("--attack", nargs="+", default=[], metavar="IMAGE", help="captures of attacks, where known")
-    parser.add_argument("--dataset", metavar="DIR[:SPLIT]", help="draw the captures from a dataset instead")
+    parser.add_argument(
+        "--dataset",
+        metavar="DATA[:SPLIT]",
+        help="draw the captures from a dataset instead: a folder of scripts/convert_dataset.py, a CSV list, a folder "
+        "for datasets.load_dataset or OWNER/NAME on the Hub (docs/data.md)",
+    )
     parser.add_argument(
         "--capture-device", metavar="NAME", help="the device's name; with --dataset: whose captures to draw"
     )
@@ -33,7 +38,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="of what is drawn (default: 0)")
     parser.add_argument(
         "--threshold-on",
-        metavar="DIR[:SPLIT]",
+        metavar="DATA[:SPLIT]",
         help="choose the threshold (and scale and bias) of scores with references on this development set, by "
         "enrolling each of its devices (default: those of the model)",
     )

@@ -39,15 +39,16 @@ def main() -> int:
         "--dataset",
         nargs="+",
         required=True,
-        metavar="DIR[:SPLIT]",
-        help="what to report: folders of scripts/convert_dataset.py, with a split where they have several",
+        metavar="DATA[:SPLIT]",
+        help="what to report: folders of scripts/convert_dataset.py, CSV lists, folders for datasets.load_dataset or "
+        "OWNER/NAME on the Hub, with a split where they have several (docs/data.md)",
     )
     parser.add_argument("--output", required=True, metavar="DIR", help="folder for the results, new or empty")
     parser.add_argument("--overwrite", action="store_true", help="replace an evaluation that is in DIR already")
     point = parser.add_argument_group("threshold (default: the model's own)")
     point.add_argument("--threshold", type=float, metavar="P", help="accept from this live probability on")
     point.add_argument(
-        "--threshold-on", metavar="DIR[:SPLIT]", help="choose the threshold on this set, which isn't reported"
+        "--threshold-on", metavar="DATA[:SPLIT]", help="choose the threshold on this set, which isn't reported"
     )
     point.add_argument(
         "--criterion", metavar="NAME", help="how to choose it: eer (default), apcer=SHARE or bpcer=SHARE"

@@ -72,11 +72,14 @@ def main() -> int:
     precision.add_argument("--quantize", choices=("int8",), help="weights and activations in 8 bits; needs --dataset")
     precision.add_argument("--fp16", action="store_true", help="weights and activations in half precision")
     precision.add_argument(
-        "--dataset", metavar="DIR[:SPLIT]", help="captures that the graph is compared with the model on"
+        "--dataset",
+        metavar="DATA[:SPLIT]",
+        help="captures that the graph is compared with the model on: a folder of scripts/convert_dataset.py, a CSV "
+        "list, a folder for datasets.load_dataset or OWNER/NAME on the Hub (docs/data.md)",
     )
     precision.add_argument(
         "--calibrate-on",
-        metavar="DIR[:SPLIT]",
+        metavar="DATA[:SPLIT]",
         help="captures that int8 is calibrated on (default: some of --dataset, which aren't compared then)",
     )
     precision.add_argument(

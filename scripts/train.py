@@ -12,6 +12,8 @@ from patchnet_hf.training.run import train
 EXAMPLES = """examples:
   accelerate launch --quiet scripts/train.py --config configs/demo.yaml
   accelerate launch --quiet scripts/train.py --dataset data/mine --output_dir outputs/mine --num_train_epochs 20
+  accelerate launch --quiet scripts/train.py --train data/mine:train lists/more.csv OWNER/NAME:train \\
+    --eval data/mine:val --output_dir outputs/mixed
 """
 
 

@@ -1,6 +1,5 @@
 """Balanced sampling: every group of captures drawn equally often in an epoch, of datasets and of streams."""
 
-import functools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ import torch
 
 from ..errors import InputError, did_you_mean
 from .schema import check_schema
+from .uniting import undecoded, unite_streams
 
 NONE = "none"
 COLUMNS = ("label", "patch_type", "attack_type", "source", "device", "subject", "session", "video")
@@ -263,7 +263,7 @@ def balance_stream(
     else:
         if balance is not None:
             raise InputError("balance: several streams are groups themselves; columns split only a single stream")
-        groups = _united_streams(list(streams.values() if isinstance(streams, Mapping) else streams))
+        groups = unite_streams(list(streams.values() if isinstance(streams, Mapping) else streams))
     strategy = {"max": "all_exhausted", "min": "first_exhausted"}[length]
     return datasets.interleave_datasets(groups, stopping_strategy=strategy)
 
@@ -274,8 +274,7 @@ def _split_stream(stream: datasets.IterableDataset, columns: Sequence[str]) -> l
     found = {tuple(row[column] for column in columns) for row in stream.select_columns(list(columns))}
     if not found:
         raise InputError("balance: there are no captures")
-    # Filtering would decode every image otherwise.
-    stream = stream.cast_column("image", datasets.Image(decode=False))
+    stream = undecoded(stream)
     # Null has no order among names and numbers.
     ordered = sorted(found, key=lambda values: [(value is None, 0 if value is None else value) for value in values])
     return [
@@ -285,29 +284,6 @@ def _split_stream(stream: datasets.IterableDataset, columns: Sequence[str]) -> l
 
 def _is_of_group(*values, group: tuple) -> bool:
     return values == group
-
-
-def _united_streams(streams: list[datasets.IterableDataset]) -> list[datasets.IterableDataset]:
-    """All streams with the same patch types, in the same order, images left as bytes."""
-    if not streams:
-        raise InputError("balance: there are no streams")
-    for number, stream in enumerate(streams):
-        check_schema(stream, f"stream {number}")
-    known = [stream.features["patch_type"].names for stream in streams]
-    streams = [stream.cast_column("image", datasets.Image(decode=False)) for stream in streams]
-    if all(names == known[0] for names in known):
-        return streams
-    united = sorted({name for names in known for name in names})
-    renumbered = []
-    for names, stream in zip(known, streams, strict=True):
-        features = datasets.Features({**stream.features, "patch_type": datasets.ClassLabel(names=united)})
-        renumber = functools.partial(_renumbered, ids=[united.index(name) for name in names])
-        renumbered.append(stream.map(renumber, input_columns=["patch_type"], features=features))
-    return renumbered
-
-
-def _renumbered(patch_type: int, ids: list[int]) -> dict:
-    return {"patch_type": ids[patch_type]}
 
 
 def _check_columns(features: datasets.Features, columns: Sequence[str]) -> None:

@@ -293,7 +293,8 @@ def _foreign_entries(folder: Path) -> list[str]:
 def _bad_rows_message(bad: Sequence[BadRow]) -> str:
     count = "1 row" if len(bad) == 1 else f"{len(bad)} rows"
     return (
-        f"{count} can't be used (--on-error skip leaves them out and lists them in {REJECTED_FILE}):\n{_listed(bad)}"
+        f"{count} can't be used (scripts/convert_dataset.py --on-error skip leaves them out and lists them in "
+        f"{REJECTED_FILE}):\n{_listed(bad)}"
     )
 
 

@@ -94,7 +94,7 @@ def plan_shards(
     for split, rows in splits:
         task, total = ShardTask(number, split, [], []), 0
         for row in rows:
-            state = None if isinstance(row, BadRow) else _file_state(row)
+            state = None if isinstance(row, BadRow) else file_state(row)
             task.rows.append(row)
             task.files.append(state)
             total += state[0] if embed and state is not None else 0
@@ -170,7 +170,8 @@ def shard_file(folder: Path, number: int) -> Path:
     return folder / f"{number}.arrow"
 
 
-def _file_state(row: CaptureRow) -> tuple[int, int] | None:
+def file_state(row: CaptureRow) -> tuple[int, int] | None:
+    """Size in bytes and time of change in nanoseconds of a row's image; `None` where there is none."""
     try:
         state = os.stat(os.path.join(os.path.dirname(row.file), row.image_name))
     except (OSError, ValueError):

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import fsspec
 import numpy as np
 import PIL.Image
 import torch
@@ -46,8 +47,19 @@ def open_capture(image: dict | PIL.Image.Image) -> EncodedImage | DecodedImage:
 
 
 def image_bytes(image: dict) -> bytes:
-    """The bytes of the file of an `Image(decode=False)` value."""
-    return Path(image["path"]).read_bytes() if image["bytes"] is None else image["bytes"]
+    """
+    The bytes of the file of an `Image(decode=False)` value.
+
+    Raises:
+        OSError: they lie in another file, which can't be read.
+    """
+    if image["bytes"] is not None:
+        return image["bytes"]
+    if "://" not in image["path"]:
+        return Path(image["path"]).read_bytes()
+    # Of a stream, where it comes from: `hf://datasets/...`, or `zip://name::hf://...`.
+    with fsspec.open(image["path"], "rb") as file:
+        return file.read()
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from ..cards.card import CARD_FILE, body_marked, is_our_body
 from ..cards.card_metadata import checked_repo
 from ..cards.dataset_card import dataset_card
 from ..cards.names import folder_name
-from ..data.loading import load_captures
+from ..data.sources import load_converted
 from ..text_table import text_table
 from .file_sizes import size_text
 from .hub_errors import hub_errors
@@ -63,7 +63,7 @@ def dataset_upload(
             be published.
     """
     checked_repo(repo)
-    splits = load_captures(folder)
+    splits = load_converted(folder)
     card = dataset_card(splits, repo, license, name=folder_name(folder))
     texts = {CARD_FILE: card.text.encode("utf-8")}
     sizes = dict.fromkeys(splits, 0)

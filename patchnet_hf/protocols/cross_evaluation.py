@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..data.balancing import BalancedSampling
-from ..data.loading import load_training_and_evaluation_sets
+from ..data.loading import load_run_captures
+from ..data.overlap import check_no_shared_images, shared_images
 from ..errors import InputError, did_you_mean
 from ..evaluation.numbers import set_numbers
 from ..evaluation.operating_point import choose_operating_point
@@ -169,9 +170,12 @@ def check_training(parser: RunParser, settings: Mapping, folds: Sequence[Fold], 
         own = {"train": specs, "eval": specs, "train_filter": fold.filters["train"]}
         own["eval_filter"] = fold.filters["development"]
         model, data, arguments = parser.described_by("recipe", {**settings, **own})
-        training, sets = load_training_and_evaluation_sets(None, specs, specs, data.train_filter, data.eval_filter)
-        patch_types, live = patch_types_of(training)
+        captures = load_run_captures(None, specs, specs, data.train_filter, data.eval_filter)
+        sets = captures.sets
+        patch_types, live = patch_types_of(captures.described)
         try:
+            if not data.allow_shared_images:
+                check_no_shared_images(shared_images(captures.parts, sets))
             check_best_metric(arguments.metric_for_best_model, sets)
         except InputError as error:
             raise InputError(f"fold {fold.name}: {error}") from error

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from ..data.filters import COLUMNS, CaptureColumns
 from ..data.loading import load_captures, load_training_and_evaluation_sets
+from ..data.sources import find_source
 from ..errors import InputError
 
 FINGERPRINT_DIGITS = 16
@@ -94,15 +95,15 @@ def load_pool(given: tuple[str, ...]) -> Pool:
     The captures of all datasets of a protocol.
 
     Args:
-        given: `DIR` for all splits of a folder, or `DIR:SPLIT`.
+        given: a folder, list or name on the Hub for all of its splits, or one of them with `:SPLIT`.
 
     Raises:
         InputError: a folder or split is missing or no dataset of captures, or a split is named twice.
     """
     specs: list[str] = []
     for spec in given:
-        splits = [f"{spec.rstrip('/')}:{name}" for name in load_captures(spec)] if os.path.isdir(spec) else [spec]
-        specs += splits
+        named = find_source(spec).split is not None or os.path.isfile(spec)
+        specs += [spec] if named else [f"{spec.rstrip('/')}:{name}" for name in load_captures(spec)]
     for spec in specs:
         if specs.count(spec) > 1:
             raise InputError(f"datasets: {spec} is named twice")

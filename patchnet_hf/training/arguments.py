@@ -103,15 +103,35 @@ class DataArguments:
     dataset: str | None = field(
         default=None,
         metadata={
-            "help": "Folder written by scripts/convert_dataset.py: its split `train` is trained on, every other split "
-            "is an evaluation set of its own."
+            "help": "A folder written by scripts/convert_dataset.py, a CSV list or a folder with lists, a folder for "
+            "datasets.load_dataset, or OWNER/NAME[@REVISION] on the Hub: its split `train` is trained on, every other "
+            "split is an evaluation set of its own. docs/data.md has examples."
         },
     )
     train: list[str] | None = field(
-        default=None, metadata={"help": "Instead of --dataset: one or more DIR or DIR:SPLIT to train on."}
+        default=None,
+        metadata={
+            "help": "Instead of --dataset: one or more of them to train on, each with :SPLIT where it has several; "
+            "patch types are united by name."
+        },
     )
     eval: list[str] | None = field(
-        default=None, metadata={"help": "Instead of --dataset: one or more DIR or DIR:SPLIT, each evaluated by name."}
+        default=None, metadata={"help": "Instead of --dataset: one or more of the same kind, each evaluated by name."}
+    )
+    streaming: bool = field(
+        default=False,
+        metadata={
+            "help": "Read training captures as they come instead of fetching all beforehand; needs --max_steps. "
+            "Evaluation sets are fetched."
+        },
+    )
+    shuffle_buffer: int = field(
+        default=1000,
+        metadata={"help": "With streaming: captures that wait in memory, as files, to be drawn from at random."},
+    )
+    allow_shared_images: bool = field(
+        default=False,
+        metadata={"help": "Go on although an image that is trained on is in an evaluation set, too (same bytes)."},
     )
     train_filter: str | None = field(
         default=None,
@@ -172,6 +192,8 @@ class DataArguments:
                 setattr(self, name, None)
             elif given is not None and not isinstance(given, CaptureFilter):
                 setattr(self, name, CaptureFilter.parse(given, name))
+        if self.shuffle_buffer < 1:
+            raise InputError(f"shuffle_buffer is {self.shuffle_buffer}; expected at least 1")
 
 
 @dataclass

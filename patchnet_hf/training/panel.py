@@ -15,6 +15,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from ..data.schema import LIVE
+from ..data.streams import TrainingStream
 from ..models import PatchNetForImageClassification, PatchNetImageProcessor
 from . import learning_curve, metrics_file
 from .arguments import PatchNetTrainingArguments
@@ -38,7 +39,7 @@ def training_summary(
 
     Args:
         trainer: ready to train.
-        training: the captures it trains on.
+        training: the captures it trains on; of a stream what they are without their images.
         sets: evaluation sets by name.
         start: what the training goes on from, as further names and texts.
     """
@@ -50,7 +51,8 @@ def training_summary(
     seconds = seconds_per_capture(model, views, args.autocast_dtype)
     evaluated = ", ".join(f"{name} {len(part)}" for name, part in sets.items())
     captures = len(training)
-    sampling = sampling_text(trainer, trainer.balanced_sampler, captures)
+    is_stream = isinstance(trainer.train_dataset, TrainingStream)
+    sampling = None if is_stream else sampling_text(trainer, trainer.balanced_sampler, captures)
     augmentation = getattr(trainer.train_dataset, "augmentation", None)
     attacks = [name for name in config.patch_types if name not in config.live_patch_types]
     return panel(
@@ -60,7 +62,7 @@ def training_summary(
             "patch types": f"live: {', '.join(config.live_patch_types)}; attacks: {', '.join(attacks)}",
             "inference": f"{_milliseconds(seconds)} for a capture of {_patches(len(views))}, measured",
             "device": f"{device_name(args.device)}, {args.precision_name}, {_count(args.world_size, 'process')}",
-            "training": f"{captures} captures: "
+            "training": f"{'a stream of ' if is_stream else ''}{captures} captures: "
             + ", ".join(f"{name} {count}" for name, count in captures_by_group(training).items()),
             **({"sampling": sampling} if sampling else {}),
             **({"augmentation": str(augmentation)} if augmentation else {}),

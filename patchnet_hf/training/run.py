@@ -15,7 +15,8 @@ from transformers.integrations import get_reporting_integration_callbacks
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from ..data.balancing import BalancedSampling
-from ..data.loading import load_training_and_evaluation_sets
+from ..data.loading import RunCaptures, Streaming, load_run_captures
+from ..data.overlap import check_no_shared_images, shared_images
 from ..errors import InputError
 from .arguments import DataArguments, ModelArguments, PatchNetTrainingArguments, cores_of_a_process, resume_choice
 from .callbacks import ConsoleCallback, LinesCallback
@@ -76,13 +77,15 @@ def train_and_evaluate(
             recover_checkpoints(arguments.output_dir)
     with alike_everywhere():
         balance = BalancedSampling.parse(data.balance, data.balance_length)
-        training, sets = load_training_and_evaluation_sets(
-            data.dataset, data.train, data.eval, data.train_filter, data.eval_filter
-        )
-        patch_types, live = patch_types_of(training)
+        captures = load_captures_of_run(data, arguments)
+        sets = captures.sets
+        patch_types, live = patch_types_of(captures.described)
         checkpoint = check_output_dir(arguments)
         check_best_metric(arguments.metric_for_best_model, sets)
         processor, augmentation = build_processor(data), build_augmentation(data)
+    if not data.allow_shared_images:
+        check_evaluation_is_new(captures, arguments)
+    with alike_everywhere():
         if arguments.device.type == "cpu":
             torch.set_num_threads(arguments.cpu_threads or cores_of_a_process())
         set_seed(arguments.seed)
@@ -104,7 +107,7 @@ def train_and_evaluate(
         trainer = PatchNetTrainer(
             model=network,
             args=arguments,
-            train_dataset=training,
+            train_dataset=captures.training,
             eval_dataset=sets or None,
             processing_class=processor,
             balance=balance,
@@ -122,12 +125,17 @@ def train_and_evaluate(
     trainer.add_callback(LearningCurveCallback())  # before whatever sends the picture
     if telegram is not None:
         trainer.add_callback(telegram)
-    record = RunRecord(trainer, RunData(training, sets, data), model, checkpoint, len(unmatched))
+    record = RunRecord(trainer, RunData(captures.described, sets, data), model, checkpoint, len(unmatched))
     if trainer.is_world_process_zero():
         remove_leftovers(arguments, checkpoint)
         record.begin()
-        start = filters_of(data) | pretrained | starting_point(arguments, checkpoint, model.init_from, unmatched)
-        print(training_summary(trainer, training, sets, start))
+        start = (
+            stream_text(captures, data)
+            | filters_of(data)
+            | pretrained
+            | starting_point(arguments, checkpoint, model.init_from, unmatched)
+        )
+        print(training_summary(trainer, captures.described, sets, start))
     with no_room_in_one_line(arguments.output_dir), telegram.reporting() if telegram is not None else nullcontext():
         metrics = train_until_stopped(trainer, checkpoint)
         if sets:
@@ -152,6 +160,50 @@ def train_and_evaluate(
         print(f"next: python scripts/evaluate.py --model {folder} --dataset DIR:SPLIT --output DIR, for a report")
         print(f"      python scripts/predict.py --model {folder} IMAGE...")
     return metrics
+
+
+def load_captures_of_run(data: DataArguments, arguments: PatchNetTrainingArguments) -> RunCaptures:
+    """
+    The captures that a run's arguments name.
+
+    Raises:
+        InputError: they can't be used, or come as a stream of which it isn't said how long to train on it.
+    """
+    if data.streaming and arguments.max_steps <= 0:
+        raise InputError("streaming: a stream has no epochs; say with max_steps how long to train")
+    seed = arguments.seed if arguments.data_seed is None else arguments.data_seed
+    streaming = Streaming(seed, data.shuffle_buffer) if data.streaming else None
+    return load_run_captures(data.dataset, data.train, data.eval, data.train_filter, data.eval_filter, streaming)
+
+
+def check_evaluation_is_new(captures: RunCaptures, arguments: PatchNetTrainingArguments) -> None:
+    """
+    Makes sure that no image is both trained on and evaluated; every process has to call it.
+
+    Raises:
+        InputError: one is, or can't be read; on all processes.
+    """
+    share = arguments.process_index, arguments.world_size
+    try:
+        check_no_shared_images(shared_images(captures.parts, captures.sets, share, gather_object))
+    except InputError as error:
+        error.shared = True
+        raise
+
+
+def stream_text(captures: RunCaptures, data: DataArguments) -> dict[str, str]:
+    """What there is to say of a stream, as names and texts for the panel; empty where there is none."""
+    if not captures.is_stream:
+        return {}
+    told = f"shuffled over {data.shuffle_buffer} captures at a time"
+    if data.balance != "none":
+        told += f", groups of {data.balance} in turn"
+    if captures.streamed and captures.sets and not data.allow_shared_images:
+        told += (
+            f"; images of {', '.join(captures.streamed)} are read as they come and therefore not compared with those "
+            "of the evaluation sets"
+        )
+    return {"stream": told}
 
 
 def push_finished_run(trainer: PatchNetTrainer) -> None:

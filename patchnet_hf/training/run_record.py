@@ -39,7 +39,7 @@ class RunData:
     The captures of a run.
 
     Attributes:
-        training: that it trains on.
+        training: that it trains on; of a stream what they are without their images.
         sets: that it evaluates, by name.
         arguments: that chose them.
     """
@@ -101,7 +101,8 @@ class RunRecord:
         Raises:
             InputError: the file can't be written.
         """
-        parts = {TRAIN_SPLIT: self._data.training, **{f"eval_{name}": part for name, part in self._data.sets.items()}}
+        training = {} if self._data.arguments.streaming else {TRAIN_SPLIT: self._data.training}
+        parts = {**training, **{f"eval_{name}": part for name, part in self._data.sets.items()}}
         digests = {name: digests_by_all(part) for name, part in parts.items()}
         if self._trainer.is_world_process_zero():
             self._write(finished=True, data=self._counts(digests))
@@ -135,6 +136,7 @@ class RunRecord:
                 "datasets": [dataset_name(spec) for spec in names],
                 **count_captures(training).as_json(),
                 **_of_files(of_training, training),
+                "streaming": given.streaming,
             },
             "evaluation": {},
             "train_filter": filter_text(given.train_filter),

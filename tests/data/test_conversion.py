@@ -207,7 +207,7 @@ def test_bad_rows_are_all_reported_at_once_and_nothing_is_written(bad_folder, ou
     with pytest.raises(InputError) as raised:
         convert_csv([bad_folder / "all.csv"], output)
     first, *lines = str(raised.value).splitlines()
-    assert first.startswith("14 rows can't be used (--on-error skip")
+    assert first.startswith("14 rows can't be used (scripts/convert_dataset.py --on-error skip")
     expected = [*BAD_ROWS.values(), "an absolute path"]
     assert len(lines) == len(expected)
     for number, (line, reason) in enumerate(zip(lines, expected, strict=True), 3):

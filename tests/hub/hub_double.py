@@ -131,6 +131,12 @@ class HubDouble:
         content, kind = answer.body, "application/octet-stream"
         if not isinstance(content, bytes):
             content, kind = json.dumps(content).encode() if content is not None else b"", "application/json"
+        asked = re.fullmatch(r"bytes=(\d+)-(\d+)", handler.headers.get("Range", ""))
+        if asked and answer.status == 200 and "Accept-Ranges" in answer.headers and handler.command == "GET":
+            first, last, size = int(asked[1]), int(asked[2]), len(content)
+            content = content[first : last + 1]
+            span = f"bytes {first}-{first + len(content) - 1}/{size}"
+            answer = Answer(206, content, **answer.headers, **{"Content-Range": span})
         # Of a HEAD the header says how long the body would be.
         headers = {"Content-Type": kind, "Content-Length": str(len(content)), **answer.headers}
         handler.send_response(answer.status)

@@ -53,7 +53,13 @@ def run_arguments(folder: Path, data: Path, **options):
     )  # fmt: skip
     return (
         ModelArguments(**{"backbone": "test_resnet", **model}),
-        DataArguments(dataset=str(data), patch_size=32, grid=1, train_filter='{"subject": {"not": "zoe"}}'),
+        DataArguments(
+            dataset=str(data),
+            patch_size=32,
+            grid=1,
+            train_filter='{"subject": {"not": "zoe"}}',
+            allow_shared_images=True,
+        ),
         arguments,
     )
 
