@@ -10,7 +10,7 @@ import torch
 
 from ..errors import InputError, did_you_mean
 from .schema import check_schema
-from .uniting import undecoded, unite_streams
+from .uniting import undecoded, unite_streams, unread
 
 NONE = "none"
 COLUMNS = ("label", "patch_type", "attack_type", "source", "device", "subject", "session", "video")
@@ -271,7 +271,7 @@ def balance_stream(
 def _split_stream(stream: datasets.IterableDataset, columns: Sequence[str]) -> list[datasets.IterableDataset]:
     check_schema(stream, "stream")
     _check_columns(stream.features, columns)
-    found = {tuple(row[column] for column in columns) for row in stream.select_columns(list(columns))}
+    found = {tuple(row[column] for column in columns) for row in unread(stream).select_columns(list(columns))}
     if not found:
         raise InputError("balance: there are no captures")
     stream = undecoded(stream)

@@ -12,7 +12,7 @@ from .adaptation import NARROW_COLUMNS, Adaptation, follows_contract
 from .filters import CaptureColumns, CaptureFilter
 from .schema import capture_features
 from .sources import Kind, Source
-from .uniting import undecoded, unite_captures, unite_streams
+from .uniting import undecoded, unite_captures, unite_streams, unread
 
 SHARDS = 64
 """That a dataset on disk is dealt out to, for the workers of a loader to share."""
@@ -67,7 +67,7 @@ def _streamed(source: Source, split: str, stream: datasets.IterableDataset, has_
     where = f"{source.place}, split {split}"
     if stream.features is None:
         # Of files that don't tell: by their first rows.
-        stream = stream._resolve_features()
+        stream = stream.cast(unread(stream)._resolve_features().features)
     known = follows_contract(stream.features)
     adaptation = Adaptation.of(stream.features, source.name, where)
     columns = adaptation.columns
@@ -77,7 +77,7 @@ def _streamed(source: Source, split: str, stream: datasets.IterableDataset, has_
         table = _read_batches(source.builder(columns=columns).as_streaming_dataset()[split], schema)
     else:
         # By rows: in Arrow's form rows without a value would have a type of their own.
-        table = pa.Table.from_pylist(list(stream.select_columns(columns)), schema)
+        table = pa.Table.from_pylist(list(unread(stream).select_columns(columns)), schema)
     if not known:
         adaptation = adaptation.with_patch_types(table)
         stream = undecoded(stream.select_columns(["image", *adaptation.columns]))

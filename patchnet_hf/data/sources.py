@@ -1,6 +1,7 @@
 """Where captures come from: what a name on the command line or in YAML stands for, and its splits."""
 
 import re
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -133,7 +134,7 @@ class Source:
             yield
         except InputError:
             raise
-        except (OSError, ValueError, RuntimeError, DatasetsError, pa.ArrowException, HfHubHTTPError) as error:
+        except (OSError, ValueError, RuntimeError, DatasetsError, pa.ArrowException, *_errors_of_the_hub()) as error:
             raise InputError(self._failure(error)) from error
 
     def _failure(self, error: BaseException) -> str:
@@ -210,6 +211,11 @@ def load_converted(folder: str) -> datasets.DatasetDict:
         raise InputError(f"{folder} holds a dataset that can't be read: {' '.join(str(error).split())}") from error
     check_schema(splits, folder)
     return splits
+
+
+def _errors_of_the_hub() -> tuple[type[Exception], ...]:
+    # From huggingface_hub 1 on, errors of its client are no OSErrors.
+    return HfHubHTTPError, *(sys.modules[name].HTTPError for name in ("httpx", "httpx2") if name in sys.modules)
 
 
 def _kind_of_folder(path: Path, place: str) -> Kind:

@@ -1,5 +1,6 @@
 """Captures of several datasets under one list of patch types."""
 
+import copy
 import functools
 from collections.abc import Sequence
 
@@ -59,6 +60,11 @@ def undecoded(stream: datasets.IterableDataset) -> datasets.IterableDataset:
     """
     # Casting once more to the same makes streams that early releases of `datasets` can't filter.
     return stream.cast_column("image", datasets.Image(decode=False)) if stream.features["image"].decode else stream
+
+
+def unread(stream: datasets.IterableDataset) -> datasets.IterableDataset:
+    """A copy of a stream to read; one that was read itself can't be joined to others any more."""
+    return copy.deepcopy(stream)
 
 
 def _renumbered(patch_type: int, ids: list[int]) -> dict:

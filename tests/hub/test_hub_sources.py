@@ -163,6 +163,20 @@ def test_what_the_hub_does_not_have_or_give_is_said_in_one_line(hub, run, tmp_pa
 
 
 @pytest.mark.slow
+def test_a_balanced_stream_of_the_hub_takes_its_groups_in_turn(places, python, hub):
+    code = """
+import sys
+from patchnet_hf.data.balancing import balance_stream
+from patchnet_hf.data.loading import Streaming, load_run_captures
+stream = load_run_captures(None, sys.argv[1:], None, streaming=Streaming(buffer=3)).training
+print(*(row["label"] for row in balance_stream(stream, "label").remove_columns("image")))
+"""
+    drawn = python(code, places["hub"], places["hub images"]).splitlines()[-1].split()
+    # 18 of 27 are attacks; with the last of them the pass ends.
+    assert drawn == (["0", "1"] * 18)[:35]
+
+
+@pytest.mark.slow
 def test_a_revision_and_a_split_are_those_that_were_asked_for(hub, python):
     for branch, seed in (("main", 20), ("v1", 21)):
         files = {

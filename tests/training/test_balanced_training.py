@@ -193,7 +193,7 @@ def run_arguments(folder, dataset, **options):
 @pytest.fixture
 def dataset(tmp_path):
     captures = balanced_processes.test_balancing.captures
-    parts = {"train": captures(LABELS), "val": captures([1, 0])}
+    parts = {"train": captures(LABELS), "val": captures([1, 0], first=len(LABELS))}
     datasets.DatasetDict(parts).save_to_disk(tmp_path / "data")
     return tmp_path / "data"
 
