@@ -1,10 +1,11 @@
 """Output folders that are whole or not there."""
 
+import hashlib
 import os
 import shutil
 import uuid
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -12,6 +13,10 @@ from filelock import FileLock, Timeout
 from .errors import InputError
 
 LOCK_FILE, REPLACED_FOLDER, FINISHED_FOLDER = "lock", "replaced", "finished"
+
+
+class Unfinished(InputError):
+    """What ended work in a [`resumable_folder`] that can go on."""
 
 
 def check_output_folder(
@@ -59,12 +64,16 @@ def check_output_folder(
 
 
 @contextmanager
-def whole_folder(target: Path) -> Iterator[Path]:
+def whole_folder(target: Path, check: Callable[[], object] = lambda: None) -> Iterator[Path]:
     """
     A new folder beside `target` to write into; it becomes `target` when the block ends, and is gone if that fails.
 
     What was at `target` is replaced, and goes only once the new folder is in place: the caller has made sure that
     it may.
+
+    Args:
+        target: of the folder.
+        check: raises when what stands at `target` when the block ends mustn't be replaced.
 
     Raises:
         InputError: the folder can't be made or written (no permission, a full disk).
@@ -77,6 +86,7 @@ def whole_folder(target: Path) -> Iterator[Path]:
         raise InputError(f"output {target}: can't write in {parent}: {error.strerror}") from error
     try:
         yield work
+        check()
         _put_in_place(work, target, replaced=work.with_suffix(".replaced"))
     except OSError as error:
         # Trouble with what is read is reported where it is read: this is a full disk or the like.
@@ -86,19 +96,26 @@ def whole_folder(target: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def resumable_folder(target: Path) -> Iterator[Path]:
+def resumable_folder(target: Path, check: Callable[[], object] = lambda: None, resumes: bool = True) -> Iterator[Path]:
     """
     A folder beside `target` to work in, that outlives the process that is killed while it works.
 
     The next block for the same target gets it with what lies in it, and has to know what of that is whole. What the
     block writes to [`FINISHED_FOLDER`] in it becomes `target` when the block ends. The folder is gone then, and when
-    the block fails; Ctrl-C and the end of the process leave it.
+    the block fails; Ctrl-C, a full disk, [`Unfinished`] and the end of the process leave it.
+
+    Args:
+        target: of what is written.
+        check: raises when what stands at `target` when the block ends mustn't be replaced.
+        resumes: whether work goes on; if not, the folder is empty at the beginning, and gone at the end.
 
     Raises:
         InputError: the folder can't be made or written, or another process works in it.
     """
     parent = _existing_parent(target)
-    work = parent / f".{target.name}.unfinished"
+    # By its whole path: of two targets with one name the folders above may not be there yet.
+    place = hashlib.blake2b(str(target).encode(), digest_size=4).hexdigest()
+    work = parent / f".{target.name}.{place}.unfinished"
     try:
         work.mkdir(exist_ok=True)
         lock = FileLock(work / LOCK_FILE, blocking=False)
@@ -107,18 +124,32 @@ def resumable_folder(target: Path) -> Iterator[Path]:
         raise InputError(f"output {target}: another process is writing it") from None
     except OSError as error:
         raise InputError(f"output {target}: can't write in {parent}: {error.strerror}") from error
-    finished = True
+    keep = False
     try:
+        if (work / REPLACED_FOLDER).exists() and not target.exists():
+            # A process was killed when it had taken away the old and not yet put in place the new.
+            (work / REPLACED_FOLDER).rename(target)
+        if not resumes:
+            for entry in work.iterdir():
+                if entry.name != LOCK_FILE:
+                    shutil.rmtree(entry)
         yield work
+        check()
         _put_in_place(work / FINISHED_FOLDER, target, replaced=work / REPLACED_FOLDER)
     except OSError as error:
-        raise InputError(f"output {target}: can't be written: {error}") from error
-    except (KeyboardInterrupt, SystemExit):
-        finished = False
+        keep = resumes
+        goes_on = "; what is done so far is kept: make room, and the same command goes on" if keep else ""
+        raise InputError(f"output {target}: can't be written: {error}{goes_on}") from error
+    except (KeyboardInterrupt, SystemExit, Unfinished):
+        keep = resumes
         raise
     finally:
-        if finished:
-            shutil.rmtree(work, ignore_errors=True)
+        if not keep:
+            # Under another name, so that nobody takes it over while it goes.
+            gone = work.with_name(f"{work.name}.{uuid.uuid4().hex[:8]}")
+            with suppress(OSError):
+                work.rename(gone)
+                shutil.rmtree(gone, ignore_errors=True)
         lock.release()
 
 
@@ -134,7 +165,6 @@ def _put_in_place(work: Path, target: Path, replaced: Path) -> None:
     if not target.exists():
         work.rename(target)
         return
-    # Of a process that was killed at this point.
     shutil.rmtree(replaced, ignore_errors=True)
     target.rename(replaced)
     try:

@@ -2,12 +2,11 @@
 
 import csv
 import hashlib
-import itertools
 import json
 import os
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -124,14 +123,15 @@ def convert_csv(
     row_counts, labels = _survey(files, layouts)
     turbojpeg_is_available()  # looked for once, before many threads ask
     try:
-        with resumable_folder(target) as work:
+        with resumable_folder(target, check=lambda: _check_output(target, output, overwrite)) as work:
             (work / _SHARDS_FOLDER).mkdir(exist_ok=True)
             patch_types = sorted(labels)
             while True:
                 settings = ShardSettings(
                     work / _SHARDS_FOLDER, tuple(patch_types or LABELS), embed, keep_nothing_if_bad=on_error == "stop"
                 )
-                results = _write_shards(splits, layouts, settings, num_proc, sum(row_counts.values()), progress)
+                rows = sum(row_counts.values())
+                results = _write_shards(splits, layouts, labels, settings, num_proc, rows, progress)
                 bad = [row for result in results for row in result.bad]
                 if bad and on_error == "stop":
                     raise InputError(_bad_rows_message(bad))
@@ -164,21 +164,29 @@ def convert_csv(
 def _write_shards(
     splits: dict[str, list[CsvFile]],
     layouts: dict[Path, CsvLayout],
+    surveyed: Collection[str],
     settings: ShardSettings,
     num_proc: int,
     rows: int,
     progress: bool,
 ) -> list[ShardResult]:
     """Writes all shards; their results in the order of their rows."""
-    tasks = plan_shards(((split, _rows(files, layouts)) for split, files in splits.items()), settings.embed)
+    of_splits = ((split, _rows(files, layouts, surveyed)) for split, files in splits.items())
+    tasks = plan_shards(of_splits, settings.embed)
     bar = tqdm(total=rows, desc="Converting", unit="image", disable=None if progress else True)
     # Closed here, so that no process of it goes on when this is left.
     with bar, closing(write_shards(tasks, settings, num_proc, bar.update)) as results:
         return sorted(results, key=lambda result: result.number)
 
 
-def _rows(files: Iterable[CsvFile], layouts: dict[Path, CsvLayout]) -> Iterator[CaptureRow | BadRow]:
-    return itertools.chain.from_iterable(read_rows(file.path, layouts[file.path]) for file in files)
+def _rows(
+    files: Iterable[CsvFile], layouts: dict[Path, CsvLayout], surveyed: Collection[str]
+) -> Iterator[CaptureRow | BadRow]:
+    for file in files:
+        for row in read_rows(file.path, layouts[file.path]):
+            if isinstance(row, CaptureRow) and row.patch_type not in surveyed:
+                raise InputError(f"{row.file}:{row.line}: the file was changed while it was read; start again")
+            yield row
 
 
 def _split_summary(split: str, results: Iterable[ShardResult]) -> SplitSummary:

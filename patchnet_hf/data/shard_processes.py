@@ -12,7 +12,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from multiprocessing.synchronize import Event
 
-from ..errors import InputError
+from ..whole_folder import Unfinished
 from .shards import ShardResult, ShardSettings, ShardTask, Stopped, write_shard
 
 _SECONDS_BETWEEN_LOOKS = 0.2
@@ -42,7 +42,7 @@ def write_shards(
         Their results, as they are finished.
 
     Raises:
-        InputError: a process was killed.
+        Unfinished: a process was killed.
         OSError: a shard can't be written.
     """
     tasks = iter(tasks)
@@ -60,8 +60,9 @@ def write_shards(
     try:
         yield from _results(pool, tasks, settings, shared, processes, advance)
     except BrokenProcessPool as error:
-        raise InputError(
-            "a process of the conversion was killed, perhaps because memory ran out; give --num-proc a smaller number"
+        raise Unfinished(
+            "a process of the conversion was killed, perhaps because memory ran out; what is done so far is kept, and "
+            "the same command goes on: give --num-proc a smaller number"
         ) from error
     finally:
         shared.stop.set()

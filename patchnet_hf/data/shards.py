@@ -135,6 +135,8 @@ def write_shard(
     if finished is not None:
         advance(len(task.rows))
         return finished
+    # What it told of isn't there any more from now on.
+    record.unlink(missing_ok=True)
     result, digest = ShardResult(task.number, task.split), hashlib.blake2b(digest_size=16)
     attacks, sources = Counter(), Counter()
     writer = _ArrowWriter(shard_file(settings.folder, task.number), settings)
@@ -145,8 +147,11 @@ def write_shard(
             advance(1)
             if isinstance(outcome, BadRow):
                 result.bad.append(outcome)
+                if settings.keep_nothing_if_bad:
+                    writer.discard()
                 continue
             if settings.keep_nothing_if_bad and (result.bad or found_bad()):
+                writer.discard()
                 continue
             row = outcome.row
             writer.write(outcome)
@@ -159,9 +164,10 @@ def write_shard(
             else:
                 attacks[row.attack_type] += 1
     result.attacks, result.sources, result.digest = dict(attacks), dict(sources), digest.hexdigest()
-    if not settings.keep_nothing_if_bad or not (result.bad or found_bad()):
+    if not writer.discarded:
+        content = {"signature": signature, "size": _size_of(settings.folder, result), "result": result.as_json()}
         with whole_file(record) as unfinished:
-            unfinished.write_text(json.dumps({"signature": signature, "result": result.as_json()}), encoding="utf-8")
+            unfinished.write_text(json.dumps(content), encoding="utf-8")
     return result
 
 
@@ -196,8 +202,17 @@ def _finished(record: Path, signature: str) -> ShardResult | None:
     if content.get("signature") != signature:
         return None
     result = ShardResult.from_json(content["result"])
-    # The record is written once the data are.
-    return result if not result.images or shard_file(record.parent, result.number).is_file() else None
+    return result if _size_of(record.parent, result) == content["size"] else None
+
+
+def _size_of(folder: Path, result: ShardResult) -> int | None:
+    """Bytes of the Arrow file of a shard; 0 where it has no rows and so no file, `None` where that is missing."""
+    if not result.images:
+        return 0
+    try:
+        return shard_file(folder, result.number).stat().st_size
+    except FileNotFoundError:
+        return None
 
 
 def _captures(rows: Iterable[CaptureRow | BadRow], threads: int) -> Iterator[Capture | BadRow]:
@@ -240,6 +255,11 @@ class _ArrowWriter:
         self._columns: dict[str, list] = {name: [] for name in self._schema.names}
         self._batch_bytes = 0
         self._file = self._stream = None
+        self.discarded = False
+
+    def discard(self) -> None:
+        """What is written is of no use any more: no file is to appear."""
+        self.discarded = True
 
     def __enter__(self) -> "_ArrowWriter":
         return self
@@ -251,7 +271,7 @@ class _ArrowWriter:
             if self._stream is None:
                 return
             self._stream.close()
-            if exception_type is None:
+            if exception_type is None and not self.discarded:
                 self._file.flush()
                 os.fsync(self._file.fileno())
                 os.replace(self._unfinished, self._path)

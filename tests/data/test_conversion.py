@@ -17,7 +17,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from patchnet_hf.data import shards
+from patchnet_hf.data import conversion, shards
 from patchnet_hf.data.conversion import convert_csv
 from patchnet_hf.data.schema import capture_features, check_schema
 from patchnet_hf.errors import InputError
@@ -395,16 +395,32 @@ def test_the_summary_counts_each_split_and_stands_beside_the_data(folder, output
     assert lines[-1] == ["total", "4", "1", "3", "1", "mask", "1,", "print", "2", "a", "1,", "b", "3"]
 
 
-def test_a_full_disk_is_one_line_and_leaves_nothing(folder, output):
+def test_a_full_disk_is_one_line_and_the_same_call_goes_on_when_there_is_room(folder, output):
     resource = pytest.importorskip("resource")
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2000, limits[1]))
     try:
-        with pytest.raises(InputError, match=r"output .*dataset: can't be written: .*File too large"):
+        with pytest.raises(InputError, match=r"output .*dataset: can't be written: .*File too large.*goes on"):
             convert_csv([folder / "all.csv"], output)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert sorted(path.name for path in folder.parent.iterdir()) == ["faces"]
+    assert not output.exists()
+    assert convert_csv([folder / "all.csv"], output).splits["all"].images == 4
+    assert sorted(path.name for path in folder.parent.iterdir()) == ["faces", "out"]
+
+
+def test_what_was_put_into_the_output_meanwhile_is_not_replaced(folder, output, monkeypatch):
+    write_shards = conversion.write_shards
+
+    def meanwhile(*arguments):
+        output.mkdir(parents=True)
+        (output / "thesis.txt").write_text("years of work")
+        yield from write_shards(*arguments)
+
+    monkeypatch.setattr(conversion, "write_shards", meanwhile)
+    with pytest.raises(InputError, match="the folder isn't empty and holds no dataset"):
+        convert_csv([folder / "all.csv"], output)
+    assert (output / "thesis.txt").read_text() == "years of work"
 
 
 @pytest.mark.parametrize("options", [{"on_error": "ignore"}, {"num_proc": 0}])
@@ -477,7 +493,7 @@ class TestCommandLine:
         ]
         process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
         deadline = time.monotonic() + 120
-        while not list(tmp_path.glob(".dataset.unfinished/shards/0.arrow.*")) and time.monotonic() < deadline:
+        while not list(tmp_path.glob(".dataset.*.unfinished/shards/0.arrow.*")) and time.monotonic() < deadline:
             time.sleep(0.05)
         os.kill(process.pid, signal.SIGINT)
         _, messages = process.communicate(timeout=60)

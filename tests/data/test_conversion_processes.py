@@ -134,13 +134,17 @@ def finished_shards(work: Path) -> dict[int, int]:
 
 
 def killed_halfway(faces: Path, output: Path) -> dict[int, int]:
-    work = output.with_name(f".{output.name}.unfinished")
     process = start(faces, output)
-    wait_for(lambda: len(list((work / "shards").glob("*.json"))) >= 10)
+    wait_for(lambda: len(list(output.parent.glob(f".{output.name}.*/shards/*.json"))) >= 10)
     children = kill(process)
     assert len(children) == 2
     wait_for(lambda: not any(child.is_running() and child.status() != "zombie" for child in children))
-    return finished_shards(work)
+    return finished_shards(work_of(output))
+
+
+def work_of(output: Path) -> Path:
+    (work,) = output.parent.glob(f".{output.name}.*.unfinished")
+    return work
 
 
 def test_what_was_written_before_the_kill_is_taken_over(faces, tmp_path, undisturbed):
@@ -168,7 +172,7 @@ def test_a_shard_whose_images_have_changed_since_is_written_anew(faces, tmp_path
 
 def test_only_one_process_at_a_time_works_for_an_output(faces, tmp_path):
     process = start(faces, tmp_path / "dataset")
-    wait_for(lambda: (tmp_path / ".dataset.unfinished" / "shards").is_dir())
+    wait_for(lambda: list(tmp_path.glob(".dataset.*.unfinished/shards")))
     os.kill(process.pid, signal.SIGSTOP)
     try:
         with pytest.raises(InputError, match="another process is writing it"):
@@ -179,13 +183,75 @@ def test_only_one_process_at_a_time_works_for_an_output(faces, tmp_path):
     assert process.exitcode == 0
 
 
-def test_a_killed_process_of_several_is_said_in_one_line(faces, tmp_path, monkeypatch):
+def test_a_killed_process_of_several_is_said_in_one_line_and_the_same_call_goes_on(
+    faces, tmp_path, undisturbed, monkeypatch
+):
     monkeypatch.setattr(
         "patchnet_hf.data.shard_processes.write_shard", lambda *_: os.kill(os.getpid(), signal.SIGKILL)
     )
     with pytest.raises(InputError, match=r"a process of the conversion was killed.*--num-proc"):
         convert(faces, tmp_path / "dataset")
-    assert list(tmp_path.iterdir()) == []
+    monkeypatch.undo()
+    monkeypatch.setattr(shards, "ROWS_PER_SHARD", ROWS_PER_SHARD)
+    assert list(tmp_path.iterdir()) == [work_of(tmp_path / "dataset")]
+    convert(faces, tmp_path / "dataset")
+    assert digests(tmp_path / "dataset") == undisturbed
+    assert [path.name for path in tmp_path.iterdir()] == ["dataset"]
+
+
+def test_a_list_that_was_broken_and_mended_between_kills_loses_no_row(faces, tmp_path, undisturbed):
+    mine, output = tmp_path / "faces", tmp_path / "dataset"
+    shutil.copytree(faces, mine)
+    given = (mine / "train.csv").read_text()
+    killed_halfway(mine, output)
+    # The seventh row of the first shard, now without an image.
+    (mine / "train.csv").write_text(given.replace("6.jpg,0", "no.jpg,0", 1))
+    process = multiprocessing.get_context("fork").Process(
+        target=convert_csv, args=([mine], output), kwargs={"num_proc": 2, "progress": False}
+    )
+    first = work_of(output) / "shards" / "0.json"
+    process.start()
+    wait_for(lambda: not first.exists() or not process.is_alive())
+    process.kill()
+    process.join()
+    (mine / "train.csv").write_text(given)
+    summary = convert(mine, output)
+    assert summary.splits["train"].images == 169 == len(datasets.load_from_disk(output)["train"])
+    images = [row["image"]["path"] for row in encoded_images(datasets.load_from_disk(output)["train"], ["image"])]
+    assert images[:7] == [f"{index}.jpg" for index in range(7)]
+    # Which names the list.
+    assert {**digests(output), "rejected.csv": undisturbed["rejected.csv"]} == undisturbed
+
+
+def test_an_old_dataset_survives_a_kill_and_a_failure(faces, tmp_path, undisturbed):
+    output = tmp_path / "dataset"
+    convert(faces, output)
+    killed_halfway_overwriting(faces, output)
+    # As where the process was killed between taking away the old and putting in place the new.
+    output.rename(work_of(output) / "replaced")
+    with pytest.raises(InputError, match="rows can't be used"):
+        convert_csv([faces], output, overwrite=True, num_proc=1, progress=False)
+    assert digests(output) == undisturbed
+    assert [path.name for path in tmp_path.iterdir()] == ["dataset"]
+
+
+def killed_halfway_overwriting(faces: Path, output: Path) -> None:
+    process = start(faces, output, overwrite=True)
+    wait_for(lambda: list(output.parent.glob(f".{output.name}.*/shards/*.json")))
+    kill(process)
+
+
+def test_outputs_of_one_name_in_folders_that_are_not_there_yet_do_not_meet(faces, tmp_path):
+    first = start(faces, tmp_path / "a" / "dataset")
+    wait_for(lambda: list(tmp_path.glob(".dataset.*.unfinished/shards")))
+    os.kill(first.pid, signal.SIGSTOP)
+    try:
+        convert(faces, tmp_path / "b" / "dataset")
+    finally:
+        os.kill(first.pid, signal.SIGCONT)
+    first.join()
+    assert first.exitcode == 0
+    assert digests(tmp_path / "a") == digests(tmp_path / "b")
 
 
 def test_bad_rows_of_all_shards_are_reported_in_their_order(faces, tmp_path):
