@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from .. import models
 from ..cards.model_folder import CONFIG_FILE, PROCESSOR_FILE, WEIGHTS_FILE
 from ..errors import InputError
 from ..models import PatchNetConfig, PatchNetForImageClassification, PatchNetImageProcessor
@@ -106,7 +107,7 @@ def convert_checkpoint(
     """
     if rescaling not in RESCALINGS:
         raise InputError(f"rescaling is {rescaling!r}; expected one of {', '.join(RESCALINGS)}")
-    check_output_folder(output, "a converted model", _files_of(output), _is_converted, overwrite)
+    check_output_folder(output, "a converted model", _files(), _is_converted, overwrite)
     configuration = read_configuration(config)
     weights = parse_checkpoint(read_checkpoint(checkpoint), checkpoint)
     if weights.origin != configuration.origin:
@@ -219,8 +220,9 @@ def filled_model(
     return model.eval()
 
 
-def _files_of(output: str | Path) -> set[str]:
-    code = {path.name for path in Path(output).glob("*.py")} if Path(output).is_dir() else set()
+def _files() -> set[str]:
+    # What save_pretrained puts beside the weights; other code in the folder is the user's own.
+    code = {path.name for path in Path(models.__file__).parent.glob("*_patchnet.py")}
     return {CONFIG_FILE, PROCESSOR_FILE, WEIGHTS_FILE, TRAINING_FILE, RESULT_FILE, *code}
 
 

@@ -262,3 +262,13 @@ def test_a_converted_model_is_replaced_only_where_asked(files_of, tmp_path):
     (tmp_path / "mine/notes.txt").write_text("mine")
     with pytest.raises(InputError, match="isn't empty"):
         convert_checkpoint(checkpoint, config, tmp_path / "mine", overwrite=True)
+
+
+def test_overwriting_deletes_no_code_of_the_users_own(files_of, tmp_path):
+    _, checkpoint, config = files_of("resnet18")
+    convert_checkpoint(checkpoint, config, tmp_path / "model")
+    mine = tmp_path / "model" / "serve.py"
+    mine.write_text("print('mine')")
+    with pytest.raises(InputError, match=r"there is serve\.py, which overwriting would delete"):
+        convert_checkpoint(checkpoint, config, tmp_path / "model", overwrite=True)
+    assert mine.read_text() == "print('mine')"
