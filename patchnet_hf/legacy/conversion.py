@@ -12,6 +12,7 @@ from ..cards.model_folder import CONFIG_FILE, PROCESSOR_FILE, WEIGHTS_FILE
 from ..errors import InputError
 from ..models import PatchNetConfig, PatchNetForImageClassification, PatchNetImageProcessor
 from ..versions import versions_of
+from ..weights.plain_tensors import check_finite
 from ..whole_folder import check_output_folder, whole_folder
 from .backbones import MappedWeights, flip_first_convolutions, map_weights
 from .checkpoint import FAS_PATCHNET, LegacyCheckpoint, parse_checkpoint, read_checkpoint
@@ -192,7 +193,8 @@ def filled_model(
         checkpoint, named: what checkpoint and configuration are called in messages.
 
     Raises:
-        InputError: a weight of the checkpoint has no place, one of the model is missing, or a shape differs.
+        InputError: a weight of the checkpoint has no place, one of the model is missing, a shape differs, or a value
+            isn't a number.
     """
     model = PatchNetForImageClassification(config)
     wanted = model.state_dict()
@@ -217,6 +219,7 @@ def filled_model(
         raise InputError(f"{checkpoint} doesn't fit {config.backbone}, which {named} names: {'; '.join(problems)}")
     # EfficientFormerV2's scales of layers are (C, 1, 1) in its authors' code and (C,) in timm.
     model.load_state_dict({name: tensor.reshape(wanted[name].shape) for name, tensor in given.items()}, strict=True)
+    check_finite(model.state_dict(), checkpoint)
     return model.eval()
 
 

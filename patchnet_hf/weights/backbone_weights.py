@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ..errors import InputError
 from . import efficientformer_v2
+from .plain_tensors import check_finite, check_plain
 
 # What wraps a model's own names: DistributedDataParallel, torch.compile, PatchNet itself and its kin.
 PREFIXES = ("module.", "_orig_mod.", "patchnet.", "backbone.")
@@ -58,9 +59,10 @@ def load_backbone_weights(backbone: nn.Module, weights: Mapping[str, Tensor], so
         source: how the user knows them, for messages.
 
     Raises:
-        InputError: fewer than half of the backbone's weights are there, or some of them aren't numbers. The backbone
-            stays as it was.
+        InputError: fewer than half of the backbone's weights are there, some of them aren't numbers, or a tensor is
+            none of [`check_plain`]. The backbone stays as it was.
     """
+    check_plain(weights, source)
     wanted = backbone.state_dict()
     resized = efficientformer_v2.resized if efficientformer_v2.is_one(backbone) else _as_it_is
     found = timm_weights(backbone, weights)
@@ -84,9 +86,8 @@ def load_backbone_weights(backbone: nn.Module, weights: Mapping[str, Tensor], so
             f"{source}: only {matched} of {len(counted)} weights of the backbone are there; expected such as "
             f"{_some(counted, 2)}, given such as {_some(list(weights), 2)}"
         )
-    for name, tensor in fitting.items():
-        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
-            raise InputError(f"{source}: {name} holds values that aren't numbers")
+    # As the backbone keeps them: what float64 still holds may be infinite there.
+    check_finite({name: tensor.to(wanted[name].dtype) for name, tensor in fitting.items()}, source)
     backbone.load_state_dict(fitting, strict=False)
     return match
 

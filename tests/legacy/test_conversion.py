@@ -213,6 +213,33 @@ def test_a_wrong_checkpoint_is_one_line(files_of, tmp_path, broken, said):
     assert not (tmp_path / "model").exists()
 
 
+CLASSES, FIRST = "patch_loss.amsm_loss.fc.weight", "backbone.nets.0.weight"
+
+
+@pytest.mark.parametrize("name", [CLASSES, FIRST])
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda tensor: tensor.to_sparse(), "sparse"),
+        (lambda tensor: torch.quantize_per_tensor(tensor, 0.1, 0, torch.qint8), "quantised"),
+        (lambda tensor: tensor.to("meta"), "without its values"),
+        (lambda tensor: tensor.to(torch.complex64), "complex64"),
+        (lambda tensor: tensor * torch.nan, "values that aren't numbers"),
+        (lambda tensor: tensor.double() + 1e300, "values that aren't numbers"),
+    ],
+)
+def test_tensors_that_are_no_numbers_are_one_line(files_of, tmp_path, name, change, said):
+    network, _, config = files_of("resnet18")
+    weights = network.state_dict()
+    assert name in weights
+    weights[name] = change(weights[name].detach())
+    path = network.save(tmp_path / "checkpoint.pth", model=weights)
+    with pytest.raises(InputError) as refused:
+        convert_checkpoint(path, config, tmp_path / "model")
+    assert said in str(refused.value) and "\n" not in str(refused.value) and "checkpoint.pth" in str(refused.value)
+    assert not (tmp_path / "model").exists()
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
