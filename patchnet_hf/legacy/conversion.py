@@ -159,22 +159,27 @@ def model_configuration(
             f"config {configuration.path} has model.descriptor_size {descriptor}, but the checkpoint's class weights "
             f"are for descriptors of {size}"
         )
+    # Whatever is wrong with a number of the configuration is said by its own name, before it is one of ours.
     scale = configuration.scale
+    calibration = {"scale": SIGMOID_FACTOR / (2 * scale), "bias": 0.0} if rescaling == "sigmoid" else None
+    numbers = {
+        "image_size": configuration.crop_size,
+        "margin_live": configuration.number("loss.m_l", 0.4),
+        "margin_spoof": configuration.number("loss.m_s", 0.1),
+        "similarity_weight": configuration.number("loss.alpha1", 1.0) / size,
+        "classification_weight": configuration.number("loss.alpha2", 1.0),
+    }
     try:
         return PatchNetConfig(
             backbone=configuration.backbone.timm,
             backbone_kwargs=configuration.backbone.arguments(weights.backbone, configuration.crop_size),
-            embedding_size=None if mapped.projection is None else size,
+            embedding_size=size if configuration.backbone.has_head else None,
             patch_types=[SPOOF, LIVE],
             live_patch_types=[LIVE],
-            image_size=configuration.crop_size,
             scale=scale,
-            margin_live=configuration.number("loss.m_l", 0.4),
-            margin_spoof=configuration.number("loss.m_s", 0.1),
-            similarity_weight=configuration.number("loss.alpha1", 1.0) / size,
-            classification_weight=configuration.number("loss.alpha2", 1.0),
             head="linear",
-            calibration={"scale": SIGMOID_FACTOR / (2 * scale), "bias": 0.0} if rescaling == "sigmoid" else None,
+            calibration=calibration,
+            **numbers,
         )
     except ValueError as error:
         raise InputError(f"config {configuration.path}: {error}") from error

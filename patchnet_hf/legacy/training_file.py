@@ -20,7 +20,6 @@ RENAMED = {
     "dataset.num_workers": "dataloader_num_workers",
     "model.pretrained": "pretrained_backbone",
     "train.val_before_train": "eval_on_start",
-    "loss.alpha2": "classification_weight",
 }
 NUMBERS = {
     "train.lr": "learning_rate",
@@ -28,6 +27,7 @@ NUMBERS = {
     "loss.s": "scale",
     "loss.m_l": "margin_live",
     "loss.m_s": "margin_spoof",
+    "loss.alpha2": "classification_weight",
 }
 WHOLE_NUMBERS = {
     "train.num_epochs": "num_train_epochs",
@@ -146,7 +146,8 @@ def training_file(configuration: LegacyConfiguration, features: int) -> Training
     _schedule(file, configuration)
     for key, option in RENAMED.items():
         if key in values:
-            file.carry(key, option, values[key])
+            value = values[key]
+            file.carry(key, option, configuration.number(key) if isinstance(value, float) else value)
     for key, option in NUMBERS.items():
         if key in values:
             file.carry(key, option, configuration.number(key))

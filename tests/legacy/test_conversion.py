@@ -257,7 +257,17 @@ def test_tensors_that_are_no_numbers_are_one_line(files_of, tmp_path, name, chan
         ({"dataset": {"crop_size": None}}, "has no dataset.crop_size"),
         ({"dataset": {"crop_size": 100}}, "faces resized to 72 are smaller than crops of 100"),
         ({"dataset": 7}, "dataset is 7; expected a mapping"),
-        ({"loss": {"s": -1}}, "scale is -1"),
+        ({"dataset": {"crop_size": math.inf}}, "dataset.crop_size is inf; expected a finite number"),
+        ({"loss": {"s": -1}}, "loss.s is -1; expected a positive number"),
+        ({"loss": {"s": math.inf}}, "loss.s is inf; expected a finite number"),
+        ({"loss": {"s": math.nan}}, "loss.s is nan"),
+        ({"loss": {"m_l": math.nan}}, "loss.m_l is nan"),
+        ({"loss": {"alpha1": math.nan}}, "loss.alpha1 is nan"),
+        ({"loss": {"alpha2": math.nan}}, "loss.alpha2 is nan"),
+        ({"train": {"lr": math.nan}}, "train.lr is nan"),
+        ({"train": {"lr": 10**400}}, "train.lr is 1000"),
+        ({"train": {"batch_size": math.inf}}, "train.batch_size is inf"),
+        ({"seed": math.nan}, "seed is nan"),
         ({"train": {"lr": "fast"}}, "train.lr is 'fast'; expected a number"),
     ],
 )
@@ -268,6 +278,28 @@ def test_a_wrong_config_is_one_line(files_of, reference, tmp_path, changes, said
         convert_checkpoint(checkpoint, config, tmp_path / "model")
     assert said in str(refused.value) and "\n" not in str(refused.value)
     assert not (tmp_path / "model").exists()
+
+
+@pytest.mark.parametrize("scale", [0, 0.0, -1, math.nan])
+def test_a_scale_that_is_none_is_one_line_that_says_it_once(files_of, reference, tmp_path, scale):
+    _, checkpoint, _ = files_of("fastvit_t8")
+    config = reference.write_config(tmp_path / "config.yaml", "fastvit_t8", loss={"s": scale})
+    with pytest.raises(InputError, match="loss.s is") as refused:
+        convert_checkpoint(checkpoint, config, tmp_path / "model", rescaling="sigmoid")
+    assert str(refused.value).count("config.yaml") == 1
+
+
+def test_a_checkpoint_without_its_projection_misses_it(files_of, reference, tmp_path):
+    """As many features as the descriptor has: without the layer between them all else fits."""
+    trained, _, _ = files_of("fastvit_t8")
+    features = trained.head.shape[1]
+    weights = {name: value for name, value in trained.state_dict().items() if not name.endswith("backbone.head.weight")}
+    assert len(weights) == len(trained.state_dict()) - 1
+    weights["patch_loss.amsm_loss.fc.weight"] = torch.randn(2, features)
+    checkpoint = trained.save(tmp_path / "checkpoint.pth", model=weights)
+    config = reference.write_config(tmp_path / "config.yaml", "fastvit_t8", model={"descriptor_size": features})
+    with pytest.raises(InputError, match=r"1 are missing: patchnet\.projection\.weight"):
+        convert_checkpoint(checkpoint, config, tmp_path / "model")
 
 
 def test_missing_and_foreign_configs_are_one_line(files_of, tmp_path):
