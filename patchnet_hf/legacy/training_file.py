@@ -219,7 +219,7 @@ def _views(file: TrainingFile, configuration: LegacyConfiguration):
 
 def _augmentation(file: TrainingFile, configuration: LegacyConfiguration):
     name = configuration.values["dataset.augmentation"]
-    if name not in AUGMENTATIONS:
+    if not isinstance(name, str) or name not in AUGMENTATIONS:
         reason = f"none of {', '.join(AUGMENTATIONS)}: write its transforms as docs/augmentation.md tells"
     elif (configuration.resize_size, configuration.crop_size) != AUGMENTED_SIZES:
         resized, cropped = AUGMENTED_SIZES

@@ -14,6 +14,8 @@ from safetensors.torch import load_file
 from ..errors import InputError, first_line
 
 SAFE_SUFFIX = ".safetensors"
+# Bytes at the beginning that tell what a file is.
+HEAD = 9
 # Where trainings keep the weights beside an optimiser's state; averaged ones first, as timm takes them.
 WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model", "net", "network", "weights", "params")
 # How torch says what a pickle asks for that isn't data.
@@ -39,16 +41,21 @@ def read_tensors(path: str | Path):
             without running any of it. One line.
     """
     path = Path(path)
-    if path.is_dir():
-        raise InputError(f"{path} is a folder; expected a file of weights")
     try:
+        if path.is_dir():
+            raise IsADirectoryError
         with path.open("rb") as file:
-            if not file.read(1):
-                raise InputError(f"{path} is empty; expected a file of weights")
+            head = file.read(HEAD)
+    except IsADirectoryError:
+        raise InputError(f"{path} is a folder; expected a file of weights") from None
     except FileNotFoundError:
         raise InputError(f"{path} doesn't exist; expected a file of weights") from None
     except OSError as error:
         raise InputError(f"{path} can't be read: {error.strerror}") from error
+    except ValueError as error:  # of a name that no file can have
+        raise InputError(f"{str(path)!r} can't be read: {error}") from error
+    if not head:
+        raise InputError(f"{path} is empty; expected a file of weights")
     return _safetensors(path) if path.suffix.lower() == SAFE_SUFFIX else _pickle(path)
 
 

@@ -169,6 +169,12 @@ def test_names_as_they_were_at_first(reference, tmp_path, monkeypatch):
         ({"train": {"val_before_train": True}}, "eval_on_start", True, None),
         # YAML 1.1 reads this as text.
         ({"train": {"weight_decay": "1e-5"}}, "weight_decay", 1e-5, None),
+        (
+            {"dataset": {"augmentation": ["medium2"]}},
+            "augmentation",
+            None,
+            ("dataset.augmentation", "none of medium2, strong3"),
+        ),
         ({"train": {"warmup": 3}}, "backbone", "resnet18", ("train.warmup", "unknown: fas-patchnet has no such key")),
     ],
 )

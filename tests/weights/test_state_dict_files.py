@@ -154,6 +154,13 @@ def test_what_is_no_file_is_one_line(tmp_path, name, message):
         read_tensors(tmp_path / name)
 
 
+@pytest.mark.parametrize(("name", "message"), [("a" * 300 + ".pth", "File name too long"), ("a\0b.pth", "null byte")])
+def test_a_name_that_no_file_can_have_is_one_line(tmp_path, name, message):
+    with pytest.raises(InputError, match=f"can't be read: .*{message}") as error:
+        read_tensors(tmp_path / name)
+    assert "\n" not in str(error.value) and "\0" not in str(error.value)
+
+
 @pytest.mark.parametrize("held", [{}, {"epoch": 3}, [torch.zeros(2)], {"model": {}}, {0: torch.zeros(2)}, 3])
 def test_a_file_without_weights_is_one_line(tmp_path, held):
     torch.save(held, tmp_path / "weights.pth")
