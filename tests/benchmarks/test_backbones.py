@@ -2,8 +2,10 @@
 
 import importlib.util
 import json
+import os
 import runpy
 import shlex
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -267,6 +269,20 @@ def compare(project, monkeypatch, capsys):
         return end.value.code, *capsys.readouterr()
 
     return compare
+
+
+def test_the_script_is_offline_before_the_hubs_client_looks(project):
+    """In a process of its own, because here the client has been imported."""
+    code = (
+        "import runpy, sys; sys.argv = ['compare_backbones.py', '--repeats', '0']\n"
+        "try: runpy.run_path('scripts/compare_backbones.py', run_name='__main__')\n"
+        "except SystemExit: pass\n"
+        "import huggingface_hub; print(huggingface_hub.constants.HF_HUB_OFFLINE)"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "HF_HUB_OFFLINE"}
+    environment["PYTHONPATH"] = str(project)
+    done = subprocess.run([sys.executable, "-c", code], cwd=project, env=environment, capture_output=True, text=True)
+    assert done.stdout == "True\n", done.stderr
 
 
 @pytest.mark.slow
