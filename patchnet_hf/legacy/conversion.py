@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from .. import models
-from ..cards.model_folder import CONFIG_FILE, PROCESSOR_FILE, WEIGHTS_FILE
 from ..errors import InputError
+from ..file_names import CONFIG_FILE, PROCESSOR_FILE, WEIGHTS_FILE
 from ..models import PatchNetConfig, PatchNetForImageClassification, PatchNetImageProcessor
 from ..versions import versions_of
+from ..weights import efficientformer_v2
 from ..weights.plain_tensors import check_finite
 from ..whole_folder import check_output_folder, whole_folder
 from .backbones import MappedWeights, flip_first_convolutions, map_weights
@@ -22,10 +24,11 @@ from .training_file import TrainingFile, training_file
 RESCALINGS = ("none", "sigmoid", "linear")
 # Factor of the reference's script for graphs whose two outputs are sigmoid(0.1 x) of its class scores x.
 SIGMOID_FACTOR = 0.1
+# timm's names of EfficientFormerV2's scales of layers end so.
+LAYER_SCALES = tuple(f".{name}" for name in efficientformer_v2.SCALES.values())
 TRAINING_FILE = "training.yaml"
 RESULT_FILE = "conversion.json"
 LIVE, SPOOF = "live", "spoof"
-SHOWN = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +64,7 @@ class Conversion:
             "projection": [] if self.mapped.projection is None else [self.mapped.projection],
             "class weights": [self.checkpoint.class_weights],
         }
-        return {name: (len(held), sum(map(torch.Tensor.numel, held))) for name, held in tensors.items() if held}
+        return {name: (len(held), sum(map(Tensor.numel, held))) for name, held in tensors.items() if held}
 
     def as_json(self) -> dict:
         """All of it that JSON can hold."""
@@ -213,19 +216,24 @@ def filled_model(
     shapes = [
         f"{name} is {tuple(tensor.shape)} instead of {tuple(wanted[name].shape)}"
         for name, tensor in given.items()
-        if name in wanted and tensor.squeeze().shape != wanted[name].squeeze().shape
+        if name in wanted and _placed(name, tensor).shape != wanted[name].shape
     ]
     problems = [
-        f"{len(names)} {what}: {', '.join(names[:SHOWN])}{' …' if len(names) > SHOWN else ''}"
+        f"{len(names)} {what}: {', '.join(names)}"
         for names, what in ((leftover, "of its weights have no place"), (missing, "are missing"), (shapes, "differ"))
         if names
     ]
     if problems:
         raise InputError(f"{checkpoint} doesn't fit {config.backbone}, which {named} names: {'; '.join(problems)}")
-    # EfficientFormerV2's scales of layers are (C, 1, 1) in its authors' code and (C,) in timm.
-    model.load_state_dict({name: tensor.reshape(wanted[name].shape) for name, tensor in given.items()}, strict=True)
+    model.load_state_dict({name: _placed(name, tensor) for name, tensor in given.items()}, strict=True)
     check_finite(model.state_dict(), checkpoint)
     return model.eval()
+
+
+def _placed(name: str, tensor: Tensor) -> Tensor:
+    """EfficientFormerV2's scales of layers are (C, 1, 1) in its authors' code and (C,) in timm."""
+    is_scale = name.endswith(LAYER_SCALES) and tensor.shape[1:] == (1, 1)
+    return tensor.flatten() if is_scale else tensor
 
 
 def _files() -> set[str]:

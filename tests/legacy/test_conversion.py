@@ -217,6 +217,25 @@ def test_a_wrong_checkpoint_is_one_line(files_of, tmp_path, broken, said):
     assert not (tmp_path / "model").exists()
 
 
+def test_every_weight_that_has_no_place_is_named(files_of, tmp_path):
+    network, _, config = files_of("resnet18")
+    extra = {f"extra_{number}": torch.ones(2) for number in range(20)}
+    path = network.save(tmp_path / "checkpoint.pth", model={**network.state_dict(), **extra})
+    with pytest.raises(InputError, match="20 of its weights have no place") as refused:
+        convert_checkpoint(path, config, tmp_path / "model")
+    assert all(name in str(refused.value).replace(",", "").split() for name in extra)
+
+
+def test_only_scales_of_layers_may_have_further_dimensions(files_of, tmp_path):
+    network, _, config = files_of("resnet18")
+    weights = network.state_dict()
+    name = next(name for name, value in weights.items() if value.ndim == 1)
+    weights[name] = weights[name].reshape(1, -1, 1)
+    path = network.save(tmp_path / "checkpoint.pth", model=weights)
+    with pytest.raises(InputError, match=r"1 differ: .* is \(1, 64, 1\) instead of \(64,\)"):
+        convert_checkpoint(path, config, tmp_path / "model")
+
+
 CLASSES, FIRST = "patch_loss.amsm_loss.fc.weight", "backbone.nets.0.weight"
 
 
