@@ -16,7 +16,8 @@ PREFIXES = ("module.", "_orig_mod.", "patchnet.", "backbone.")
 # Counts batches, which nothing that is computed depends on; older files don't have it.
 COUNTER = "num_batches_tracked"
 SHOWN = 4
-LEAST = 0.5
+# Of a backbone's weights, which a file has to have: with less it is another network's.
+LEAST_SHARE = 0.5
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ def load_backbone_weights(backbone: nn.Module, weights: Mapping[str, Tensor], so
     """
     check_plain(weights, source)
     wanted = backbone.state_dict()
-    resized = efficientformer_v2.resized if efficientformer_v2.is_one(backbone) else _as_it_is
+    resized = efficientformer_v2.resized if efficientformer_v2.is_efficientformer_v2(backbone) else _as_it_is
     found = timm_weights(backbone, weights)
     fitting, left = {}, []
     for name, tensor in wanted.items():
@@ -81,7 +82,7 @@ def load_backbone_weights(backbone: nn.Module, weights: Mapping[str, Tensor], so
     over = [name for name in found if name not in wanted and not name.endswith(COUNTER)]
     over = [name for name in over if not name.startswith(_classifiers(backbone))]
     match = BackboneMatch(matched, len(counted), tuple(left), tuple(over))
-    if matched < LEAST * len(counted):
+    if matched < LEAST_SHARE * len(counted):
         raise InputError(
             f"{source}: only {matched} of {len(counted)} weights of the backbone are there; expected such as "
             f"{_some(counted, 2)}, given such as {_some(list(weights), 2)}"
@@ -95,7 +96,7 @@ def load_backbone_weights(backbone: nn.Module, weights: Mapping[str, Tensor], so
 def timm_weights(backbone: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Weights under the names that timm's model has for them, as far as that is known."""
     named = {_stripped(name): value for name, value in weights.items()}
-    if efficientformer_v2.is_one(backbone):
+    if efficientformer_v2.is_efficientformer_v2(backbone):
         return efficientformer_v2.timm_names(named)
     convert = getattr(sys.modules[type(backbone).__module__], "checkpoint_filter_fn", None)
     if convert is None:
