@@ -47,7 +47,10 @@ SMALL = {
     "resnet18": (32, None),
     "efficientformerv2_s0": (64, '{"img_size": 64}'),
     "fastvit_t8": (64, None),
+    "swin_base_patch4_window7_224": (64, '{"img_size": 64}'),
 }
+# A small one of the same code, where a backbone has 87 million weights.
+KIN = {"swin_base_patch4_window7_224": "swin_tiny_patch4_window7_224"}
 
 
 @pytest.fixture(scope="session")
@@ -132,6 +135,7 @@ def test_the_backbone_of_a_recipe_is_built_offline(monkeypatch, name):
 def test_a_backbone_trains_saves_reloads_and_exports(dataset, name):
     side, arguments = SMALL[name]
     options = {"max_steps": "2", "patch_size": str(side), "learning_rate": "1e-4"}
+    options["backbone"] = KIN.get(name, name)
     if arguments:
         options["backbone_kwargs"] = arguments
     trial = try_backbone(RECIPES / f"{name}.yaml", TrialSettings(str(dataset), options, repeats=1))
