@@ -22,13 +22,14 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node, deep=False):
         lines: dict[str, int] = {}
         for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                continue
             line = key.start_mark.line + 1
-            if key.value in lines and isinstance(key, yaml.ScalarNode):
+            if key.value in lines:
                 raise yaml.MarkedYAMLError(
                     problem=f"{key.value} is in line {lines[key.value]} and again in line {line}"
                 )
-            if isinstance(key, yaml.ScalarNode):
-                lines[key.value] = line
+            lines[key.value] = line
         return super().construct_mapping(node, deep)
 
 

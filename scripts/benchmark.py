@@ -4,7 +4,6 @@
 import json
 import shlex
 import sys
-from pathlib import Path
 
 from patchnet_hf.command_line import CommandParser, run_command
 
@@ -29,7 +28,8 @@ examples:
 
 CENTRAL_DIFFERENCE = """\
 Measures the first layer of CDCN, a central difference convolution whose difference is held in its kernel, against
-the two convolutions that define it, forward and with the gradients of training.
+the two convolutions that define it, forward and with the gradients of training. Exit code 1 if the one isn't at least
+1.3 times as fast forward.
 """
 
 DATA = """\
@@ -167,8 +167,9 @@ _size.__name__ = "WIDTHxHEIGHT"
 
 def _data(arguments) -> int:
     from patchnet_hf.benchmarks.data import SIZES, DataSettings, default_workers, measure_data
+    from patchnet_hf.benchmarks.output import check_json, show_progress
 
-    _check_json(arguments.json)
+    check_json(arguments.json)
     settings = DataSettings(
         sizes=tuple(arguments.sizes or SIZES),
         images=arguments.images,
@@ -176,7 +177,7 @@ def _data(arguments) -> int:
         repeats=arguments.repeats,
         augmentation=arguments.augmentation,
     )
-    _report(measure_data(settings, _progress), arguments)
+    _report(measure_data(settings, show_progress), arguments)
     return 0
 
 
@@ -184,6 +185,7 @@ def _infer(arguments) -> int:
     # Imported only now, so that --help and a wrong option answer at once.
     from patchnet_hf.benchmarks.inference import measure_inference
     from patchnet_hf.benchmarks.inference_settings import InferenceSettings
+    from patchnet_hf.benchmarks.output import check_json, show_progress
     from patchnet_hf.benchmarks.subject import PATCH_SIZE, Subject
     from patchnet_hf.errors import InputError
 
@@ -197,7 +199,7 @@ def _infer(arguments) -> int:
         repeats=arguments.repeats,
         device=arguments.device,
     )
-    _check_json(arguments.json)
+    check_json(arguments.json)
     if arguments.backbone is not None:
         if arguments.revision is not None:
             raise InputError("--revision is for --model; a backbone has none")
@@ -209,50 +211,30 @@ def _infer(arguments) -> int:
         subject = Subject.load(arguments.model, arguments.revision)
         if arguments.patch_size is not None:
             subject = subject.resized(arguments.patch_size)
-    _report(measure_inference(subject, settings, _progress), arguments)
+    _report(measure_inference(subject, settings, show_progress), arguments)
     if arguments.model is not None and not arguments.markdown:
         print(f"next: python scripts/export_onnx.py --model {shlex.quote(arguments.model)} --output DIR")
     return 0
 
 
 def _central_difference(arguments) -> int:
-    from patchnet_hf.benchmarks.central_difference import measure_central_difference
+    from patchnet_hf.benchmarks.central_difference import LEAST_RATIO, measure_central_difference
+    from patchnet_hf.benchmarks.output import check_json
 
-    _check_json(arguments.json)
+    check_json(arguments.json)
     sizes = (arguments.patch_size, arguments.patches, arguments.repeats, arguments.threads)
-    _report(measure_central_difference(*sizes), arguments)
-    return 0
-
-
-def _check_json(file: str | None) -> None:
-    """Says before a long measurement what would stop it at its end."""
-    from patchnet_hf.errors import InputError
-
-    if file is not None and (Path(file).is_dir() or not Path(file).resolve().parent.is_dir()):
-        raise InputError(f"--json {file} can't be written: expected a file in a folder that exists")
+    benchmark = measure_central_difference(*sizes)
+    _report(benchmark, arguments)
+    if benchmark.is_slow:
+        print(f"benchmark.py: forward, one convolution isn't {LEAST_RATIO} times as fast as two", file=sys.stderr)
+    return 1 if benchmark.is_slow else 0
 
 
 def _report(benchmark, arguments) -> None:
+    from patchnet_hf.benchmarks.output import write_json
+
     print(benchmark.markdown() if arguments.markdown else benchmark.text())
-    if arguments.json is None:
-        return
-    from patchnet_hf.errors import InputError
-    from patchnet_hf.whole_file import whole_file
-
-    # The script by the name that it has in the project: where it lies on this machine is nobody's business.
-    command = shlex.join(["python", "scripts/benchmark.py", *sys.argv[1:]])
-    text = json.dumps({"command": command, **benchmark.as_json()}, indent=2, ensure_ascii=False, allow_nan=False)
-    try:
-        with whole_file(Path(arguments.json)) as unfinished:
-            unfinished.write_text(text + "\n", encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"--json {arguments.json} can't be written: {error.strerror}") from error
-
-
-def _progress(doing: str) -> None:
-    """Only for who watches."""
-    if sys.stderr.isatty():
-        print(f"\033[K{doing} ...", end="\r", file=sys.stderr, flush=True)
+    write_json(benchmark.as_json(), arguments.json, "benchmark.py")
 
 
 if __name__ == "__main__":

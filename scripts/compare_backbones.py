@@ -2,9 +2,10 @@
 """Tries backbones: each is trained by its recipe, saved, loaded again, exported and timed."""
 
 import os
-import shlex
 import sys
-from pathlib import Path
+
+# Backbones are built and not downloaded; whatever would try is to fail. The Hub's client looks at it when imported.
+os.environ["HF_HUB_OFFLINE"] = "1"
 
 from patchnet_hf.command_line import CommandParser, run_command
 
@@ -39,46 +40,22 @@ def main() -> int:
     parser.add_argument("--json", metavar="FILE", help="write every number to a file")
     parser.add_argument("--markdown", action="store_true", help="print the table as Markdown")
     arguments = parser.parse_args()
-    # Backbones are built and not downloaded; whatever would try is to fail.
-    os.environ["HF_HUB_OFFLINE"] = "1"
+    # Imported only now, so that --help and a wrong option answer at once.
     from patchnet_hf.benchmarks.backbone_trial import TrialSettings
     from patchnet_hf.benchmarks.backbones import compare_backbones, recipe_files
+    from patchnet_hf.benchmarks.output import check_json, show_progress, write_json
     from patchnet_hf.export.reference import check_packages
 
     check_packages()
-    _check_json(arguments.json)
+    check_json(arguments.json)
     recipes = recipe_files(arguments.recipes, arguments.names)
     settings = TrialSettings(dataset=arguments.dataset, repeats=arguments.repeats)
-    comparison = compare_backbones(recipes, settings, arguments.threads, _progress)
+    comparison = compare_backbones(recipes, settings, arguments.threads, show_progress)
     print(comparison.markdown() if arguments.markdown else comparison.text())
-    _write_json(comparison, arguments.json)
+    write_json(comparison.as_json(), arguments.json, parser.prog)
     if comparison.failed:
         print(f"compare_backbones.py: a bar is missed by {', '.join(comparison.failed)}", file=sys.stderr)
     return 1 if comparison.failed else 0
-
-
-def _check_json(file: str | None) -> None:
-    """Says before a long measurement what would stop it at its end."""
-    from patchnet_hf.errors import InputError
-
-    if file is not None and (Path(file).is_dir() or not Path(file).resolve().parent.is_dir()):
-        raise InputError(f"--json {file} can't be written: expected a file in a folder that exists")
-
-
-def _write_json(comparison, file: str | None) -> None:
-    if file is None:
-        return
-    from patchnet_hf.training.report import write_json
-
-    # The script by the name that it has in the project: where it lies on this machine is nobody's business.
-    command = shlex.join(["python", "scripts/compare_backbones.py", *sys.argv[1:]])
-    write_json(Path(file), {"command": command, **comparison.as_json()}, sort_keys=False)
-
-
-def _progress(doing: str) -> None:
-    """Only for who watches."""
-    if sys.stderr.isatty():
-        print(f"\033[K{doing} ...", end="\r", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,8 @@ def test_numbers_are_decimal_and_names_that_look_like_other_numbers_are_text(tmp
         ("folds:\n- name: a\n  train: {device: 1, device: 2}\n", "device is in line 3 and again in line 3"),
         ("session: 2024-13-45\n", "month must be in 1..12"),
         ("a: [", "is no YAML"),
+        ("[a, b]: 1\n", "found unhashable key"),
+        ("{a: 1}: 1\n", "found unhashable key"),
         ("- a", "is no mapping"),
     ],
 )

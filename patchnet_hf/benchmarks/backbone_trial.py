@@ -31,13 +31,20 @@ from .subject import Subject
 from .timing import interleaved
 from .variants import Batch
 
+# Options of a recipe that a trial doesn't follow.
+NOT_TRIED = (
+    *("pretrained_backbone", "init_from", "augmentation", "balance", "streaming"),
+    *("ema_decay", "telegram", "push_to_hub", "resume_from_checkpoint"),
+)
 # By which live log-odds of the exported graph may differ from the model's.
 PARITY = 1e-4
 # Steps at the beginning and at the end whose mean losses are compared.
 COMPARED_STEPS = 5
 BASELINE = "resnet18"
-# Settings of a trial that a recipe may have otherwise: it leaves nothing behind, and computes where graphs do.
-OF_A_TRIAL = {
+# Options of a training that win over those of a recipe: a trial logs each step, leaves nothing behind, and computes
+# where graphs do and as they do: autocast would stay on the trained model's forward pass.
+OPTIONS_OF_A_TRIAL = {
+    "precision": "float32",
     "logging_steps": "1",
     "report_to": "none",
     "eval_strategy": "no",
@@ -134,8 +141,8 @@ def try_backbone(
     recipe: str | Path, settings: TrialSettings | None = None, progress: Progress = lambda doing: None
 ) -> BackboneTrial:
     """
-    Trains a recipe as `scripts/train.py` does, saves the model, loads it, exports it and times it; leaves nothing
-    behind.
+    Trains a recipe by the trainer of `scripts/train.py` in float32, saves the model, loads it, exports it and times
+    it; leaves nothing behind.
 
     Args:
         recipe: a YAML file of a training with `max_steps`.
@@ -156,8 +163,9 @@ def try_backbone(
         trial = BackboneTrial(recipe.stem, model.backbone, data.patch_size)
         try:
             trial = _tried(trial, model, data, arguments, training, settings, progress)
-        except InputError as error:
-            trial = replace(trial, failures=(str(error),))
+        # Each backbone fails in its own way, and those after it are to be tried.
+        except Exception as error:
+            trial = replace(trial, failures=(_said(error),))
     # What a trainer holds refers to itself: the next backbone needs the memory.
     gc.collect()
     return trial
@@ -170,14 +178,19 @@ def read_recipe(
     The arguments of a recipe's trial in a folder.
 
     Raises:
-        InputError: it is missing, holds an option that doesn't fit, or says no number of steps.
+        InputError: it is missing, holds an option that doesn't fit or that a trial doesn't follow, or says no number
+            of steps.
     """
-    options = {**OF_A_TRIAL, **settings.options, "output_dir": str(folder)}
+    options = {**OPTIONS_OF_A_TRIAL, **settings.options, "output_dir": str(folder)}
     if settings.dataset is not None:
         options["dataset"] = settings.dataset
     given = [text for name, value in options.items() for text in (f"--{name}", value)]
     parser = RunParser((ModelArguments, DataArguments, PatchNetTrainingArguments), prog=recipe.name)
     model, data, arguments = parser.parse_run(["--config", str(recipe), *given])
+    for name in NOT_TRIED:
+        part = next(part for part in (model, data, arguments) if hasattr(part, name))
+        if getattr(part, name) not in (type(part).__dataclass_fields__[name].default, False, None):
+            raise InputError(f"{recipe}: {name} is {getattr(part, name)!r}; a trial doesn't follow it, leave it out")
     if arguments.max_steps < 2:
         raise InputError(f"{recipe}: max_steps is {arguments.max_steps}; a trial needs to know how long to train")
     return model, data, arguments
@@ -228,8 +241,9 @@ def _tried(
         export_graph(loaded, processor, path)
         parity = measure_parity(TorchScorer(trial.name, loaded, processor), OnnxScorer(path.name, path), captures)
         trial = replace(trial, parity=parity.log_odds)
-    # In torch's exporter each operator that it doesn't know fails in its own way.
-    except (RuntimeError, ValueError) as error:
+    # Torch's exporter fails in its own way for each operator that it doesn't know, and ONNX Runtime's errors have no
+    # kin but Exception.
+    except Exception as error:
         trial = replace(trial, failures=(f"it can't be exported: {first_line(error)}",))
     progress(f"{trial.name}: timing")
     trial = replace(trial, times_resnet18=times_resnet18(loaded, processor, settings.repeats))
@@ -273,6 +287,10 @@ def _first(training) -> range:
 
 def _equal(first: torch.Tensor | None, second: torch.Tensor | None) -> bool:
     return first is not None and second is not None and first.dtype == second.dtype and torch.equal(first, second)
+
+
+def _said(error: Exception) -> str:
+    return str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {first_line(error)}"
 
 
 def _mean(losses: tuple[float, ...]) -> float:

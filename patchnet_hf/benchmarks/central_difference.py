@@ -21,6 +21,8 @@ FOLDED, WRITTEN_OUT = "one convolution", "two convolutions"
 FORWARD, BACKWARD = "forward", "forward and backward"
 HEADER = ("pass", f"{WRITTEN_OUT}, median ms", f"{FOLDED}, median ms", "times as fast")
 PATCH_SIZE, PATCHES, REPEATS = 160, 9, 30
+# How many times as fast one convolution has to be forward.
+LEAST_RATIO = 1.3
 # Share of the largest output by which the two forms may differ: rounding in float32.
 TOLERANCE = 1e-5
 
@@ -64,6 +66,11 @@ class CentralDifferenceBenchmark:
     def ratio(self, name: str) -> float:
         """How many times as fast one convolution is in a pass: the quotient of the medians."""
         return self.timings[name][WRITTEN_OUT].median / self.timings[name][FOLDED].median
+
+    @property
+    def is_slow(self) -> bool:
+        """Whether one convolution misses the bar: forward it is less than 1.3 times as fast."""
+        return not self.ratio(FORWARD) >= LEAST_RATIO
 
     @property
     def repeats(self) -> int:

@@ -6,11 +6,9 @@ from functools import cached_property
 from pathlib import Path
 
 from ..errors import InputError
+from ..file_names import CONFIG_FILE, PROCESSOR_FILE, WEIGHTS_FILE
 from ..inference.scorer import file_sha256
-from ..inference.scorers import WEIGHTS_FILE
 
-CONFIG_FILE = "config.json"
-PROCESSOR_FILE = "preprocessor_config.json"
 RUN_FILE = "run.json"
 METRICS_FILE = "metrics.json"
 CALIBRATION_FILE = "calibration.json"

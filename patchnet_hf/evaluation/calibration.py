@@ -21,8 +21,9 @@ from ..cards.model_card import card_is_current, model_card
 from ..cards.model_folder import LEARNING_CURVE_FILE, METRICS_FILE, RUN_FILE
 from ..data.schema import LIVE, SPOOF
 from ..errors import InputError
+from ..file_names import CONFIG_FILE, PROCESSOR_FILE, WEIGHTS_FILE
 from ..inference.scorer import Scorer, calibration_of
-from ..inference.scorers import WEIGHTS_FILE, graph_in, load_scorer
+from ..inference.scorers import graph_in, load_scorer
 from ..metrics import fit_platt
 from ..metrics.calibration import BINS
 from ..metrics.operating_point import Criterion, probability_threshold_at
@@ -34,11 +35,10 @@ from .scoring import image_digests, score_dataset
 from .sets import check_disjoint, load_evaluation_data
 from .settings import EvaluationSettings
 
-CONFIG_FILE = "config.json"
 # What a calibrated copy takes over: weights, processor, remote code, card with what it is written from, and licence.
 MODEL_FILES = (
     WEIGHTS_FILE,
-    "preprocessor_config.json",
+    PROCESSOR_FILE,
     "*.py",
     CARD_FILE,
     RUN_FILE,

@@ -4,7 +4,8 @@ import json
 import os
 from pathlib import Path
 
-from ..inference.scorers import CONFIG_FILE, GRAPH_FILE, PROCESSOR_FILE
+from ..file_names import CONFIG_FILE, PROCESSOR_FILE
+from ..inference.scorers import GRAPH_FILE
 from ..whole_folder import check_output_folder
 
 RECORD_FILE = "export.json"

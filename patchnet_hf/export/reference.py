@@ -6,7 +6,8 @@ from pathlib import Path
 from transformers.utils import cached_file
 
 from ..errors import InputError
-from ..inference.scorers import GRAPH_FILE, WEIGHTS_FILE, TorchScorer, load_model
+from ..file_names import WEIGHTS_FILE
+from ..inference.scorers import GRAPH_FILE, TorchScorer, load_model
 
 NEEDED = ("onnx", "onnxruntime", "onnxscript")
 # Of a file of protocol buffers, such as ONNX's.

@@ -9,8 +9,8 @@ from pathlib import Path
 from transformers.dynamic_module_utils import get_relative_import_files
 
 from ..cards.card_pictures import FOLDER as PICTURE_FOLDER
-from ..cards.model_folder import CONFIG_FILE, PROCESSOR_FILE, WEIGHTS_FILE
 from ..errors import InputError
+from ..file_names import CONFIG_FILE, PROCESSOR_FILE, WEIGHTS_FILE
 from ..inference.scorers import load_model
 
 # Beside configuration, weights, code and card. Not on it are checkpoints and logs, arguments of the training, which

@@ -11,16 +11,14 @@ from safetensors import SafetensorError
 from transformers.utils import cached_file, logging
 
 from ..errors import InputError, first_line
+from ..file_names import CONFIG_FILE, PROCESSOR_FILE, WEIGHTS_FILE
 from ..models import PatchNetConfig, PatchNetForImageClassification, PatchNetImageProcessor
 from ..models.modeling_patchnet import live_spoof_logits
 from ..models.weights_patchnet import check_safetensors
 from .onnx_scorer import OnnxScorer
 from .scorer import Scorer, ViewScores, file_sha256, live_log_odds
 
-WEIGHTS_FILE = "model.safetensors"
 GRAPH_FILE = "model.onnx"
-CONFIG_FILE = "config.json"
-PROCESSOR_FILE = "preprocessor_config.json"
 # What the Hub allows as a model's id: a name, or an owner and a name.
 HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 

@@ -169,7 +169,8 @@ def flip_first_convolutions(weights: dict[str, Tensor], backbone: LegacyBackbone
     Returns:
         Names of the weights that were turned.
     """
-    turned = [name for name in backbone.first_convolutions if name in weights]
+    # One without a dimension of colours is none, which is told where shapes are compared.
+    turned = [name for name in backbone.first_convolutions if name in weights and weights[name].ndim > 1]
     for name in turned:
         weights[name] = torch.flip(weights[name], dims=[1])
     return turned

@@ -7,6 +7,7 @@ from pathlib import Path
 from torch import Tensor
 
 from ..errors import InputError
+from ..weights.plain_tensors import check_plain
 from ..weights.state_dict_files import read_tensors
 
 FAS_PATCHNET = "fas-patchnet"
@@ -61,7 +62,8 @@ def parse_checkpoint(held: Mapping, path: str | Path) -> LegacyCheckpoint:
         path: of the file, for messages.
 
     Raises:
-        InputError: it is of neither project, or a part of the weights is missing.
+        InputError: it is of neither project, a part of the weights is missing, or a tensor is none of
+            [`check_plain`][patchnet_hf.weights.plain_tensors.check_plain].
     """
     if "state_dict" in held and "loss" in held:
         origin, backbone, loss, leftover = (
@@ -100,4 +102,6 @@ def _tensors(held: Mapping, key: str, path: str | Path) -> dict[str, Tensor]:
     if not isinstance(part, Mapping) or not all(isinstance(value, Tensor) for value in part.values()):
         raise InputError(f"checkpoint {path}: {key!r} is no mapping of names to tensors")
     wrapped = bool(part) and all(str(name).startswith(WRAPPED) for name in part)
-    return {str(name).removeprefix(WRAPPED) if wrapped else str(name): value for name, value in part.items()}
+    found = {str(name).removeprefix(WRAPPED) if wrapped else str(name): value for name, value in part.items()}
+    check_plain(found, f"checkpoint {path}")
+    return found

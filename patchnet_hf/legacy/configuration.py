@@ -1,5 +1,6 @@
 """The `config.yaml` of fas-patchnet and of Implementation-patchnet."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,7 +40,7 @@ class LegacyConfiguration:
         A number; YAML 1.1 reads 1e-5 as text.
 
         Raises:
-            InputError: it isn't there and has no default, or is no number.
+            InputError: it isn't there and has no default, or is no finite number.
         """
         value = self.values.get(key, default)
         if value is None:
@@ -47,9 +48,12 @@ class LegacyConfiguration:
         try:
             if isinstance(value, bool):
                 raise ValueError
-            return float(value)
-        except (TypeError, ValueError):
+            number = float(value)
+        except (TypeError, ValueError, OverflowError):
             raise InputError(f"config {self.path}: {key} is {value!r}; expected a number") from None
+        if not math.isfinite(number):
+            raise InputError(f"config {self.path}: {key} is {value!r}; expected a finite number")
+        return number
 
     def whole(self, key: str, default: int | None = None) -> int:
         """A whole number of at least 1.
@@ -75,7 +79,7 @@ class LegacyConfiguration:
         else:
             sides = self.values.get("model.image_size")
             sides = sides if isinstance(sides, list) else [sides]
-            if len(set(map(str, sides))) != 1 or not str(sides[0]).isdigit() or int(sides[0]) < 1:
+            if len(set(map(str, sides))) != 1 or not str(sides[0]).isdecimal() or int(sides[0]) < 1:
                 raise InputError(
                     f"config {self.path}: model.image_size is {self.values.get('model.image_size')!r}; expected the "
                     "same number twice: faces are resized to squares"
@@ -92,8 +96,11 @@ class LegacyConfiguration:
 
     @property
     def scale(self) -> float:
-        """Factor on the class scores before the softmax."""
-        return self.number("loss.s", 30.0)
+        """Factor on the class scores before the softmax, above 0."""
+        scale = self.number("loss.s", 30.0)
+        if scale <= 0:
+            raise InputError(f"config {self.path}: loss.s is {scale:g}; expected a positive number")
+        return scale
 
     @property
     def mean(self) -> list[float]:
@@ -103,18 +110,21 @@ class LegacyConfiguration:
     @property
     def std(self) -> list[float]:
         """Of rescaled pixels, in RGB order."""
-        return self._of_channels("dataset.sigma", IMAGENET_STD)
+        given = self._of_channels("dataset.sigma", IMAGENET_STD)
+        if min(given) <= 0:
+            raise InputError(f"config {self.path}: dataset.sigma is {given}; expected three positive numbers")
+        return given
 
     def _of_channels(self, key: str, default: tuple[float, ...]) -> list[float]:
         # fas-patchnet has ImageNet's numbers in its code, in the order BGR of its pixels.
         given = self.values.get(key, default) if self.origin == ORIGINAL else default
-        if (
-            not isinstance(given, list | tuple)
-            or len(given) != 3
-            or not all(isinstance(v, int | float) for v in given)
-        ):
+        if not isinstance(given, list | tuple) or len(given) != 3 or not all(map(_is_number, given)):
             raise InputError(f"config {self.path}: {key} is {given!r}; expected three numbers")
         return [float(value) for value in given]
+
+
+def _is_number(value) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def flattened(values: Mapping, inside: str = "") -> dict:

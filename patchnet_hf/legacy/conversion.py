@@ -6,11 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
-from ..cards.model_folder import CONFIG_FILE, PROCESSOR_FILE, WEIGHTS_FILE
+from .. import models
 from ..errors import InputError
+from ..file_names import CONFIG_FILE, PROCESSOR_FILE, WEIGHTS_FILE
 from ..models import PatchNetConfig, PatchNetForImageClassification, PatchNetImageProcessor
 from ..versions import versions_of
+from ..weights import efficientformer_v2
+from ..weights.plain_tensors import check_finite
 from ..whole_folder import check_output_folder, whole_folder
 from .backbones import MappedWeights, flip_first_convolutions, map_weights
 from .checkpoint import FAS_PATCHNET, LegacyCheckpoint, parse_checkpoint, read_checkpoint
@@ -20,10 +24,11 @@ from .training_file import TrainingFile, training_file
 RESCALINGS = ("none", "sigmoid", "linear")
 # Factor of the reference's script for graphs whose two outputs are sigmoid(0.1 x) of its class scores x.
 SIGMOID_FACTOR = 0.1
+# timm's names of EfficientFormerV2's scales of layers end so.
+LAYER_SCALES = tuple(f".{name}" for name in efficientformer_v2.SCALES.values())
 TRAINING_FILE = "training.yaml"
 RESULT_FILE = "conversion.json"
 LIVE, SPOOF = "live", "spoof"
-SHOWN = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +64,7 @@ class Conversion:
             "projection": [] if self.mapped.projection is None else [self.mapped.projection],
             "class weights": [self.checkpoint.class_weights],
         }
-        return {name: (len(held), sum(map(torch.Tensor.numel, held))) for name, held in tensors.items() if held}
+        return {name: (len(held), sum(map(Tensor.numel, held))) for name, held in tensors.items() if held}
 
     def as_json(self) -> dict:
         """All of it that JSON can hold."""
@@ -106,7 +111,7 @@ def convert_checkpoint(
     """
     if rescaling not in RESCALINGS:
         raise InputError(f"rescaling is {rescaling!r}; expected one of {', '.join(RESCALINGS)}")
-    check_output_folder(output, "a converted model", _files_of(output), _is_converted, overwrite)
+    check_output_folder(output, "a converted model", _files(), _is_converted, overwrite)
     configuration = read_configuration(config)
     weights = parse_checkpoint(read_checkpoint(checkpoint), checkpoint)
     if weights.origin != configuration.origin:
@@ -157,22 +162,27 @@ def model_configuration(
             f"config {configuration.path} has model.descriptor_size {descriptor}, but the checkpoint's class weights "
             f"are for descriptors of {size}"
         )
+    # Whatever is wrong with a number of the configuration is said by its own name, before it is one of ours.
     scale = configuration.scale
+    calibration = {"scale": SIGMOID_FACTOR / (2 * scale), "bias": 0.0} if rescaling == "sigmoid" else None
+    numbers = {
+        "image_size": configuration.crop_size,
+        "margin_live": configuration.number("loss.m_l", 0.4),
+        "margin_spoof": configuration.number("loss.m_s", 0.1),
+        "similarity_weight": configuration.number("loss.alpha1", 1.0) / size,
+        "classification_weight": configuration.number("loss.alpha2", 1.0),
+    }
     try:
         return PatchNetConfig(
             backbone=configuration.backbone.timm,
             backbone_kwargs=configuration.backbone.arguments(weights.backbone, configuration.crop_size),
-            embedding_size=None if mapped.projection is None else size,
+            embedding_size=size if configuration.backbone.has_head else None,
             patch_types=[SPOOF, LIVE],
             live_patch_types=[LIVE],
-            image_size=configuration.crop_size,
             scale=scale,
-            margin_live=configuration.number("loss.m_l", 0.4),
-            margin_spoof=configuration.number("loss.m_s", 0.1),
-            similarity_weight=configuration.number("loss.alpha1", 1.0) / size,
-            classification_weight=configuration.number("loss.alpha2", 1.0),
             head="linear",
-            calibration={"scale": SIGMOID_FACTOR / (2 * scale), "bias": 0.0} if rescaling == "sigmoid" else None,
+            calibration=calibration,
+            **numbers,
         )
     except ValueError as error:
         raise InputError(f"config {configuration.path}: {error}") from error
@@ -191,7 +201,8 @@ def filled_model(
         checkpoint, named: what checkpoint and configuration are called in messages.
 
     Raises:
-        InputError: a weight of the checkpoint has no place, one of the model is missing, or a shape differs.
+        InputError: a weight of the checkpoint has no place, one of the model is missing, a shape differs, or a value
+            isn't a number.
     """
     model = PatchNetForImageClassification(config)
     wanted = model.state_dict()
@@ -205,22 +216,29 @@ def filled_model(
     shapes = [
         f"{name} is {tuple(tensor.shape)} instead of {tuple(wanted[name].shape)}"
         for name, tensor in given.items()
-        if name in wanted and tensor.squeeze().shape != wanted[name].squeeze().shape
+        if name in wanted and _placed(name, tensor).shape != wanted[name].shape
     ]
     problems = [
-        f"{len(names)} {what}: {', '.join(names[:SHOWN])}{' …' if len(names) > SHOWN else ''}"
+        f"{len(names)} {what}: {', '.join(names)}"
         for names, what in ((leftover, "of its weights have no place"), (missing, "are missing"), (shapes, "differ"))
         if names
     ]
     if problems:
         raise InputError(f"{checkpoint} doesn't fit {config.backbone}, which {named} names: {'; '.join(problems)}")
-    # EfficientFormerV2's scales of layers are (C, 1, 1) in its authors' code and (C,) in timm.
-    model.load_state_dict({name: tensor.reshape(wanted[name].shape) for name, tensor in given.items()}, strict=True)
+    model.load_state_dict({name: _placed(name, tensor) for name, tensor in given.items()}, strict=True)
+    check_finite(model.state_dict(), checkpoint)
     return model.eval()
 
 
-def _files_of(output: str | Path) -> set[str]:
-    code = {path.name for path in Path(output).glob("*.py")} if Path(output).is_dir() else set()
+def _placed(name: str, tensor: Tensor) -> Tensor:
+    """EfficientFormerV2's scales of layers are (C, 1, 1) in its authors' code and (C,) in timm."""
+    is_scale = name.endswith(LAYER_SCALES) and tensor.shape[1:] == (1, 1)
+    return tensor.flatten() if is_scale else tensor
+
+
+def _files() -> set[str]:
+    # What save_pretrained puts beside the weights; other code in the folder is the user's own.
+    code = {path.name for path in Path(models.__file__).parent.glob("*_patchnet.py")}
     return {CONFIG_FILE, PROCESSOR_FILE, WEIGHTS_FILE, TRAINING_FILE, RESULT_FILE, *code}
 
 

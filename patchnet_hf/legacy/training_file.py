@@ -1,14 +1,15 @@
 """A `config.yaml` of the reference as a training YAML of ours, each value carried over or named with the reason."""
 
+import math
 import os
 import re
 import shlex
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 import yaml
 
+from ..errors import InputError
 from .checkpoint import FAS_PATCHNET, ORIGINAL
 from .configuration import LegacyConfiguration
 
@@ -20,7 +21,6 @@ RENAMED = {
     "dataset.num_workers": "dataloader_num_workers",
     "model.pretrained": "pretrained_backbone",
     "train.val_before_train": "eval_on_start",
-    "loss.alpha2": "classification_weight",
 }
 NUMBERS = {
     "train.lr": "learning_rate",
@@ -28,6 +28,7 @@ NUMBERS = {
     "loss.s": "scale",
     "loss.m_l": "margin_live",
     "loss.m_s": "margin_spoof",
+    "loss.alpha2": "classification_weight",
 }
 WHOLE_NUMBERS = {
     "train.num_epochs": "num_train_epochs",
@@ -99,9 +100,12 @@ class TrainingFile:
             origin, path: of the configuration.
             folder: of the converted model.
         """
-        lines = [f"# Made from {path} of {origin}. What stands behind # is the key that a value is from.", "#"]
+        lines = [
+            f"# Made from {comment(path)} of {origin}. What stands behind # is the key that a value is from.",
+            "#",
+        ]
         if self.command:
-            lines += ["# First the lists become an Arrow dataset:", f"#   {self.command}"]
+            lines += ["# First the lists become an Arrow dataset:", f"#   {comment(self.command)}"]
             if origin == ORIGINAL:
                 lines.append("# There images lie in a folder `images` beside the lists: put the lists into it before.")
             lines.append("#")
@@ -113,10 +117,13 @@ class TrainingFile:
             "",
         ]
         for option, (value, note) in self.options.items():
-            lines.append(f"{option}: {yaml_value(value)}" + (f"  # {note}" if note else ""))
+            lines.append(f"{option}: {yaml_value(value)}" + (f"  # {comment(note)}" if note else ""))
         if self.dropped:
             lines += ["", "# Not carried over:"]
-            lines += [f"# {key}: {yaml_value(value)} - {reason}" for key, (value, reason) in self.dropped.items()]
+            lines += [
+                f"# {comment(key)}: {yaml_value(value)} - {comment(reason)}"
+                for key, (value, reason) in self.dropped.items()
+            ]
         return "\n".join(lines) + "\n"
 
 
@@ -127,8 +134,32 @@ def yaml_value(value) -> str:
     >>> yaml_value({"T_0": 10, "eta_min": 1e-16}), yaml_value("a: b"), yaml_value(True), yaml_value(1.0)
     ('{T_0: 10, eta_min: 1.0e-16}', "'a: b'", 'true', '1.0')
     """
-    text = yaml.safe_dump(value, default_flow_style=True, width=10**6, sort_keys=False, allow_unicode=True)
-    return text.removesuffix("...\n").strip()
+    # Without a limit of the width, or long texts would be folded.
+    style = {"default_flow_style": True, "width": math.inf, "sort_keys": False, "allow_unicode": True}
+    return yaml.dump(value, Dumper=_Dumper, **style).removesuffix("...\n").strip()
+
+
+class _Dumper(yaml.SafeDumper):
+    """Texts with line breaks are in double quotes, where these are escaped."""
+
+    def represent_str(self, text: str) -> yaml.ScalarNode:
+        # YAML has more of them than "\n".
+        return self.represent_scalar(
+            "tag:yaml.org,2002:str", text, style='"' if len(f"{text}.".splitlines()) > 1 else None
+        )
+
+
+_Dumper.add_representer(str, _Dumper.represent_str)
+
+
+def comment(text: str) -> str:
+    """
+    A text as a part of a comment, which ends with its line.
+
+    >>> comment("two\\nlines")
+    'two lines'
+    """
+    return " ".join(str(text).split())
 
 
 def training_file(configuration: LegacyConfiguration, features: int) -> TrainingFile:
@@ -138,6 +169,9 @@ def training_file(configuration: LegacyConfiguration, features: int) -> Training
     Args:
         configuration: the reference's.
         features: size D of the descriptor, over which its similarity loss takes a mean.
+
+    Raises:
+        InputError: a value isn't what its key needs.
     """
     file, values = TrainingFile(), configuration.values
     _network(file, configuration, features)
@@ -146,7 +180,8 @@ def training_file(configuration: LegacyConfiguration, features: int) -> Training
     _schedule(file, configuration)
     for key, option in RENAMED.items():
         if key in values:
-            file.carry(key, option, values[key])
+            value = values[key]
+            file.carry(key, option, configuration.number(key) if isinstance(value, float) else value)
     for key, option in NUMBERS.items():
         if key in values:
             file.carry(key, option, configuration.number(key))
@@ -218,7 +253,7 @@ def _views(file: TrainingFile, configuration: LegacyConfiguration):
 
 def _augmentation(file: TrainingFile, configuration: LegacyConfiguration):
     name = configuration.values["dataset.augmentation"]
-    if name not in AUGMENTATIONS:
+    if not isinstance(name, str) or name not in AUGMENTATIONS:
         reason = f"none of {', '.join(AUGMENTATIONS)}: write its transforms as docs/augmentation.md tells"
     elif (configuration.resize_size, configuration.crop_size) != AUGMENTED_SIZES:
         resized, cropped = AUGMENTED_SIZES
@@ -237,10 +272,7 @@ def _data(file: TrainingFile, configuration: LegacyConfiguration):
     root = str(values.get("dataset.root", ""))
     if configuration.origin == ORIGINAL:
         root = str(PurePosixPath(root, "images"))
-    lists = {
-        "train": _lists(values.get("dataset.train_set"), root),
-        "val": _lists(values.get("dataset.val_set"), root),
-    }
+    lists = {name: _lists(configuration, f"dataset.{name}_set", root) for name in ("train", "val")}
     for key in ("dataset.name", "dataset.root", "dataset.train_set", "dataset.val_set"):
         if key in values and (key != "dataset.root" or _is_used(values)):
             file.carried.append(key)
@@ -266,11 +298,18 @@ def _is_used(values: dict) -> bool:
     return isinstance(values.get("dataset.train_set"), str)
 
 
-def _lists(given, root: str) -> list[str]:
+def _lists(configuration: LegacyConfiguration, key: str, root: str) -> list[str]:
+    """Paths of the lists that a key names; of a key that isn't there none."""
+    if key not in configuration.values:
+        return []
+    given = configuration.values[key]
+    named = [given] if isinstance(given, str) else given
+    if not isinstance(named, list) or not all(isinstance(path, str) and path.strip() for path in named):
+        raise InputError(f"config {configuration.path}: {key} is {given!r}; expected paths of lists")
     # The shell doesn't expand a ~ that stands behind SPLIT=.
     if isinstance(given, str):
         return [os.path.expanduser(PurePosixPath(root, given))]
-    return [os.path.expanduser(str(path)) for path in given] if isinstance(given, Iterable) else []
+    return [os.path.expanduser(path) for path in named]
 
 
 def split_name(path: str) -> str:

@@ -6,11 +6,13 @@ import timm
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-# Those of our own are registered with timm by being imported.
-from .cdcn_patchnet import cdcn, cdcnpp  # noqa: F401
+from .cdcn_patchnet import cdcn, cdcnpp
 from .configuration_patchnet import PatchNetConfig
-from .dc_cdn_patchnet import dc_cdn  # noqa: F401
+from .dc_cdn_patchnet import dc_cdn
 
+# Those of our own. timm's registry, which they enter by being imported, is for others: where two copies of these files
+# are loaded, it holds one of them, and a model is to be built by the code that came with it.
+OWN = {"cdcn": cdcn, "cdcnpp": cdcnpp, "dc_cdn": dc_cdn}
 # Input channels from which oneDNN's kernels of such a convolution have whole blocks.
 WHOLE_BLOCK = 16
 
@@ -34,6 +36,7 @@ class SubsampledPointwiseConv2d(nn.Conv2d):
         return made.train(convolution.training)
 
     def forward(self, features: Tensor) -> Tensor:
+        """`(B, in_channels, H, W)` to `(B, out_channels, H / rows, W / columns)`, rounded up, for the two strides."""
         rows, columns = self.stride
         return F.conv2d(features[..., ::rows, ::columns], self.weight, self.bias)
 
@@ -55,13 +58,13 @@ def avoid_strided_pointwise(model: nn.Module) -> nn.Module:
 
 def create_backbone(config: PatchNetConfig) -> nn.Module:
     """
-    The timm model of a configuration, without classifier and with random weights.
+    The network of a configuration, of timm or of our own, without classifier and with random weights.
 
     Raises:
         ValueError: timm doesn't know the architecture (the message names the nearest), or refuses the arguments.
     """
     architecture = config.backbone.split(".")[0]
-    if not timm.is_model(architecture):
+    if architecture not in OWN and not timm.is_model(architecture):
         near = difflib.get_close_matches(architecture, timm.list_models(), n=3)
         hint = f"; did you mean {' or '.join(near)}?" if near else "; timm.list_models() names all"
         raise ValueError(f"unknown backbone {config.backbone!r}{hint}")
@@ -69,7 +72,12 @@ def create_backbone(config: PatchNetConfig) -> nn.Module:
     if config.drop_path_rate:
         arguments["drop_path_rate"] = config.drop_path_rate
     try:
-        backbone = timm.create_model(architecture, pretrained=False, **arguments)
+        if architecture in OWN:
+            # As timm does, where an argument that isn't set is none.
+            given = {name: value for name, value in arguments.items() if value is not None}
+            backbone = OWN[architecture](pretrained=False, **given)
+        else:
+            backbone = timm.create_model(architecture, pretrained=False, **arguments)
     except TypeError as error:
         raise ValueError(f"backbone {config.backbone!r} can't be built with {arguments}: {error}") from error
     return avoid_strided_pointwise(backbone)

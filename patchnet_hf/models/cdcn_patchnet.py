@@ -77,7 +77,7 @@ class CentralDifferenceNet(MultiScaleNet):
         found = []
         for level, attention in zip(self.levels[:count], self.attention, strict=False):
             # The next level goes on from what attention hasn't weighed.
-            features = self.run(level, features)
+            features = self.run_part(level, features)
             found.append(attention(features))
         return found
 

@@ -115,6 +115,7 @@ class CentralDifferenceUnit(nn.Module):
         self.activation = nn.ReLU(inplace=True)
 
     def forward(self, features: Tensor) -> Tensor:
+        """`(B, in_channels, H, W)` to `(B, out_channels, H, W)`."""
         return self.activation(self.norm(self.convolution(features)))
 
     @torch.no_grad()

@@ -1,7 +1,10 @@
 """PatchNet model configuration."""
 
+import math
+
 from transformers import PretrainedConfig
 
+NUMBERS = ("scale", "margin_live", "margin_spoof", "similarity_weight", "classification_weight")
 HEADS = ("cosine", "linear")
 ID2LABEL = {0: "spoof", 1: "live"}
 
@@ -137,10 +140,15 @@ class PatchNetConfig(PretrainedConfig):
             raise ValueError(f"embedding_size is {self.embedding_size}; expected at least 1, or none")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout is {self.dropout}; expected a probability in [0, 1)")
+        for name in NUMBERS:
+            if not math.isfinite(getattr(self, name)):
+                raise ValueError(f"{name} is {getattr(self, name)}; expected a finite number")
         if self.scale <= 0:
             raise ValueError(f"scale is {self.scale}; expected a positive number")
         if self.calibration is not None and set(self.calibration) != {"scale", "bias"}:
             raise ValueError(f"calibration has keys {sorted(self.calibration)}; expected scale and bias")
+        if self.calibration is not None and not all(map(math.isfinite, self.calibration.values())):
+            raise ValueError(f"calibration is {self.calibration}; expected finite numbers")
         if self.calibration is not None and not self.calibration["scale"] > 0:
             raise ValueError(f"calibration scale is {self.calibration['scale']}; a positive one keeps the ranking")
 

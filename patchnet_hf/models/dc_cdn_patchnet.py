@@ -72,8 +72,8 @@ class DualCrossNet(MultiScaleNet):
         found = []
         for index in range(count):
             # The next level of a stream goes on from its own features.
-            first = self.run(self.first_levels[index], first)
-            second = self.run(self.second_levels[index], second)
+            first = self.run_part(self.first_levels[index], first)
+            second = self.run_part(self.second_levels[index], second)
             found.append(torch.cat(self.interactions[index](first, second), dim=1))
         return found
 

@@ -62,8 +62,11 @@ class MultiScaleNet(nn.Module):
         """Drops all levels but the first `count`."""
         raise NotImplementedError
 
-    def run(self, part: Callable[[Tensor], Tensor], features: Tensor) -> Tensor:
-        """A part of the network, computed anew in the backward pass where gradient checkpointing is on."""
+    def run_part(self, part: Callable[[Tensor], Tensor], features: Tensor) -> Tensor:
+        """
+        A part of the network on `(B, C, H, W)` features, computed anew in the backward pass where gradient
+        checkpointing is on.
+        """
         if self.grad_checkpointing and self.training and torch.is_grad_enabled():
             return checkpoint(part, features, use_reentrant=False)
         return part(features)
@@ -77,6 +80,7 @@ class MultiScaleNet(nn.Module):
         return self.head(features, pre_logits=pre_logits)
 
     def forward(self, patches: Tensor) -> Tensor:
+        """`(B, C, H, W)` patches to `(B, num_classes)` logits, or without classes to `(B, num_features)` features."""
         return self.forward_head(self.forward_features(patches))
 
     def forward_intermediates(

@@ -15,6 +15,9 @@ from .optimization import as_transformers_knows, check_optimization
 
 # Names of precisions with accelerate's; auto is whatever the machine is good at.
 PRECISIONS = {"auto": None, "float32": "no", "bfloat16": "bf16", "float16": "fp16"}
+# True and false on a command line: what transformers takes for its options, YAML's words, and nothing.
+TRUE = ("true", "t", "yes", "y", "1", "on")
+FALSE = ("false", "f", "no", "n", "0", "off", "none", "null", "")
 # Numbers of the metrics contract that are better when larger; all others that can choose a checkpoint are errors.
 LARGER_IS_BETTER = ("auc", "precision", "recall", "specificity", "f1", "f3")
 
@@ -348,16 +351,23 @@ class PatchNetTrainingArguments(TrainingArguments):
         return not torch.cuda.is_available() or torch.cuda.is_bf16_supported(including_emulation=False)
 
 
-def pretrained_choice(value: str | bool | None) -> str | bool:
+def pretrained_choice(value: str | bool | int | None) -> str | bool:
     """
-    `pretrained_backbone` as true, false or the path that it is.
+    `pretrained_backbone` as true, false or the path that it is. None, null and an empty text are false.
 
-    >>> pretrained_choice("True"), pretrained_choice("no"), pretrained_choice(None), pretrained_choice("no.pth")
+    Raises:
+        InputError: it is a list, a mapping or a number.
+
+    >>> pretrained_choice("True"), pretrained_choice("n"), pretrained_choice(None), pretrained_choice("no.pth")
     (True, False, False, 'no.pth')
     """
-    if isinstance(value, str) and value.lower() in ("true", "false", "yes", "no"):
-        return value.lower() in ("true", "yes")
-    return value or False
+    if value is None or isinstance(value, str | bool | int):
+        written = str(value).strip().lower()
+        if written in TRUE or written in FALSE:
+            return written in TRUE
+        if isinstance(value, str):
+            return value
+    raise InputError(f"pretrained_backbone is {value!r}; expected true, false, or a file of weights")
 
 
 def resume_choice(value: str | bool | None) -> str | bool | None:

@@ -14,6 +14,7 @@ from ..cards.card import CARD_FILE, CardFile, card_file
 from ..cards.model_folder import RUN_FILE
 from ..errors import InputError, did_you_mean
 from ..evaluation.calibration_report import DIAGRAM_FILE, RESULT_FILE
+from ..file_names import CONFIG_FILE
 from ..models import PatchNetConfig
 from . import learning_curve, metrics_file
 from .arguments import PatchNetTrainingArguments, resume_choice
@@ -24,7 +25,7 @@ from .trainer import ScoredCaptures
 
 logger = logging.getLogger(__name__)
 
-SETTINGS_FILES = ("config.json", ARGUMENTS_FILE)
+SETTINGS_FILES = (CONFIG_FILE, ARGUMENTS_FILE)
 # A network with another value has weights of other shapes or meanings.
 OF_THE_NETWORK = ("backbone", "backbone_kwargs", "embedding_size", "patch_types", "live_patch_types", "head")
 # With another value the rest of a training isn't what the rest of the first one would have been.
@@ -51,7 +52,7 @@ def check_output_dir(arguments: PatchNetTrainingArguments) -> Path | None:
         raise InputError(f"output_dir {folder} is a file")
     checkpoint = checkpoint_to_resume(folder, resume_choice(arguments.resume_from_checkpoint))
     if checkpoint is None:
-        held = (folder / "config.json").exists() or checkpoints_in(folder)
+        held = (folder / CONFIG_FILE).exists() or checkpoints_in(folder)
         if held and not arguments.overwrite:
             raise InputError(
                 f"{folder} already holds a run; choose another --output_dir, go on with --resume_from_checkpoint "

@@ -6,6 +6,7 @@ import torch
 from safetensors import SafetensorError
 
 from ..errors import InputError, first_line
+from ..file_names import CONFIG_FILE
 from ..models import PatchNetConfig, PatchNetForImageClassification
 
 TYPE_WEIGHTS = "classifier.weight"
@@ -63,7 +64,7 @@ def read_weights(source: str, revision: str | None = None) -> tuple[dict[str, to
     Raises:
         InputError: there is no such model, it is of another type, or its weights are broken.
     """
-    if Path(source).exists() and not (Path(source) / "config.json").is_file():
+    if Path(source).exists() and not (Path(source) / CONFIG_FILE).is_file():
         raise InputError(f"init_from {source} holds no model (no config.json)")
     try:
         settings, _ = PatchNetConfig.get_config_dict(source, revision=revision)

@@ -42,7 +42,7 @@ def timm_backbone(network: PatchNetForImageClassification) -> nn.Module:
     if known is None or not known.has_weights:
         raise InputError(f"no pretrained weights for backbone {config.backbone!r}: timm has none; name a file of them")
     arguments = dict(config.backbone_kwargs)
-    if efficientformer_v2.is_one(network.patchnet.backbone):
+    if efficientformer_v2.is_efficientformer_v2(network.patchnet.backbone):
         # Of other sizes timm can't load them.
         arguments.pop("img_size", None)
     try:

@@ -9,13 +9,15 @@ from torch import Tensor, nn
 
 from ..errors import InputError
 from . import efficientformer_v2
+from .plain_tensors import check_finite, check_plain
 
 # What wraps a model's own names: DistributedDataParallel, torch.compile, PatchNet itself and its kin.
 PREFIXES = ("module.", "_orig_mod.", "patchnet.", "backbone.")
 # Counts batches, which nothing that is computed depends on; older files don't have it.
 COUNTER = "num_batches_tracked"
 SHOWN = 4
-LEAST = 0.5
+# Of a backbone's weights, which a file has to have: with less it is another network's.
+LEAST_SHARE = 0.5
 
 
 @dataclass(frozen=True)
@@ -58,11 +60,12 @@ def load_backbone_weights(backbone: nn.Module, weights: Mapping[str, Tensor], so
         source: how the user knows them, for messages.
 
     Raises:
-        InputError: fewer than half of the backbone's weights are there, or some of them aren't numbers. The backbone
-            stays as it was.
+        InputError: fewer than half of the backbone's weights are there, some of them aren't numbers, or a tensor is
+            none of [`check_plain`]. The backbone stays as it was.
     """
+    check_plain(weights, source)
     wanted = backbone.state_dict()
-    resized = efficientformer_v2.resized if efficientformer_v2.is_one(backbone) else _as_it_is
+    resized = efficientformer_v2.resized if efficientformer_v2.is_efficientformer_v2(backbone) else _as_it_is
     found = timm_weights(backbone, weights)
     fitting, left = {}, []
     for name, tensor in wanted.items():
@@ -79,14 +82,13 @@ def load_backbone_weights(backbone: nn.Module, weights: Mapping[str, Tensor], so
     over = [name for name in found if name not in wanted and not name.endswith(COUNTER)]
     over = [name for name in over if not name.startswith(_classifiers(backbone))]
     match = BackboneMatch(matched, len(counted), tuple(left), tuple(over))
-    if matched < LEAST * len(counted):
+    if matched < LEAST_SHARE * len(counted):
         raise InputError(
             f"{source}: only {matched} of {len(counted)} weights of the backbone are there; expected such as "
             f"{_some(counted, 2)}, given such as {_some(list(weights), 2)}"
         )
-    for name, tensor in fitting.items():
-        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
-            raise InputError(f"{source}: {name} holds values that aren't numbers")
+    # As the backbone keeps them: what float64 still holds may be infinite there.
+    check_finite({name: tensor.to(wanted[name].dtype) for name, tensor in fitting.items()}, source)
     backbone.load_state_dict(fitting, strict=False)
     return match
 
@@ -94,7 +96,7 @@ def load_backbone_weights(backbone: nn.Module, weights: Mapping[str, Tensor], so
 def timm_weights(backbone: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Weights under the names that timm's model has for them, as far as that is known."""
     named = {_stripped(name): value for name, value in weights.items()}
-    if efficientformer_v2.is_one(backbone):
+    if efficientformer_v2.is_efficientformer_v2(backbone):
         return efficientformer_v2.timm_names(named)
     convert = getattr(sys.modules[type(backbone).__module__], "checkpoint_filter_fn", None)
     if convert is None:

@@ -27,7 +27,7 @@ PAIR = {"0": "conv", "1": "bn"}
 PROJECTION = {"1": "conv", "2": "bn"}
 
 
-def is_one(backbone: nn.Module) -> bool:
+def is_efficientformer_v2(backbone: nn.Module) -> bool:
     """Whether a model is timm's EfficientFormerV2."""
     return type(backbone).__module__ == "timm.models.efficientformer_v2"
 

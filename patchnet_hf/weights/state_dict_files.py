@@ -14,6 +14,14 @@ from safetensors.torch import load_file
 from ..errors import InputError, first_line
 
 SAFE_SUFFIX = ".safetensors"
+# Bytes at the beginning that tell what a file is.
+HEAD = 9
+# The length of a safetensors header stands first, in as many bytes, and may be that at most.
+LENGTH, LONGEST = 8, 100_000_000
+# Archives, which torch.save writes, and bare pickles.
+PICKLES = (b"PK\x03\x04", b"\x80")
+# Mappings around the weights: `{"model": {"state_dict": {...}}}` has two.
+DEPTH = 3
 # Where trainings keep the weights beside an optimiser's state; averaged ones first, as timm takes them.
 WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model", "net", "network", "weights", "params")
 # How torch says what a pickle asks for that isn't data.
@@ -29,27 +37,40 @@ def read_tensors(path: str | Path):
     beside the weights, are data as well.
 
     Args:
-        path: a file, `.safetensors` or of any other name a pickle that `torch.save` wrote.
+        path: a file of safetensors by its first bytes, or of any name but `.safetensors` a pickle that `torch.save`
+            wrote.
 
     Returns:
         Of safetensors a dict of tensors; of a pickle whatever was saved, in most cases a dict.
 
     Raises:
-        InputError: there is no such file, it is empty or broken, or it is a pickle of more than data, which is told
-            without running any of it. One line.
+        InputError: there is no such file, it is empty, broken or a pickle named `.safetensors`, or it is a pickle of
+            more than data, which is told without running any of it. One line.
     """
     path = Path(path)
-    if path.is_dir():
-        raise InputError(f"{path} is a folder; expected a file of weights")
     try:
+        if path.is_dir():
+            raise IsADirectoryError
         with path.open("rb") as file:
-            if not file.read(1):
-                raise InputError(f"{path} is empty; expected a file of weights")
+            head = file.read(HEAD)
+    except IsADirectoryError:
+        raise InputError(f"{path} is a folder; expected a file of weights") from None
     except FileNotFoundError:
         raise InputError(f"{path} doesn't exist; expected a file of weights") from None
     except OSError as error:
         raise InputError(f"{path} can't be read: {error.strerror}") from error
-    return _safetensors(path) if path.suffix.lower() == SAFE_SUFFIX else _pickle(path)
+    except ValueError as error:  # of a name that no file can have
+        raise InputError(f"{str(path)!r} can't be read: {error}") from error
+    if not head:
+        raise InputError(f"{path} is empty; expected a file of weights")
+    # By what the file is, whatever it is called: safetensors are safe to read under any name.
+    if _is_safetensors(head):
+        return _safetensors(path)
+    if path.suffix.lower() != SAFE_SUFFIX:
+        return _pickle(path)
+    if head.startswith(PICKLES):
+        raise InputError(f"{path} is no safetensors file but one that torch.save has written; name it .pth")
+    return _safetensors(path)
 
 
 def read_state_dict(path: str | Path) -> dict[str, torch.Tensor]:
@@ -63,6 +84,10 @@ def read_state_dict(path: str | Path) -> dict[str, torch.Tensor]:
     if not found:
         raise InputError(f"{path} holds no weights: expected tensors by name, or those under {' or '.join(WRAPPERS)}")
     return found
+
+
+def _is_safetensors(head: bytes) -> bool:
+    return head[LENGTH:] == b"{" and int.from_bytes(head[:LENGTH], "little") <= LONGEST
 
 
 def _safetensors(path: Path) -> dict[str, torch.Tensor]:
@@ -111,7 +136,7 @@ def _reason(error: Exception) -> str:
 
 
 def _unwrapped(held, depth: int = 0) -> dict[str, torch.Tensor]:
-    if not isinstance(held, Mapping) or depth > len(WRAPPERS):
+    if not isinstance(held, Mapping) or depth > DEPTH:
         return {}
     tensors = {
         name: value.detach()

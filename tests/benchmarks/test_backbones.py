@@ -2,13 +2,17 @@
 
 import importlib.util
 import json
+import os
 import runpy
 import shlex
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
 
 import datasets
+import onnx
+import onnxruntime
 import pytest
 import timm
 import torch
@@ -43,7 +47,10 @@ SMALL = {
     "resnet18": (32, None),
     "efficientformerv2_s0": (64, '{"img_size": 64}'),
     "fastvit_t8": (64, None),
+    "swin_base_patch4_window7_224": (64, '{"img_size": 64}'),
 }
+# A small one of the same code, where a backbone has 87 million weights.
+KIN = {"swin_base_patch4_window7_224": "swin_tiny_patch4_window7_224"}
 
 
 @pytest.fixture(scope="session")
@@ -128,6 +135,7 @@ def test_the_backbone_of_a_recipe_is_built_offline(monkeypatch, name):
 def test_a_backbone_trains_saves_reloads_and_exports(dataset, name):
     side, arguments = SMALL[name]
     options = {"max_steps": "2", "patch_size": str(side), "learning_rate": "1e-4"}
+    options["backbone"] = KIN.get(name, name)
     if arguments:
         options["backbone_kwargs"] = arguments
     trial = try_backbone(RECIPES / f"{name}.yaml", TrialSettings(str(dataset), options, repeats=1))
@@ -215,6 +223,44 @@ def test_a_backbone_that_cannot_be_built_misses_its_bar(recipe):
     assert trial.parameters is None and trial.losses == ()
 
 
+class Unkindly(Exception):
+    """Of ONNX Runtime's kind: no RuntimeError, no ValueError."""
+
+
+@pytest.mark.parametrize("seam", ["build_model", "multiply_adds"])
+def test_a_step_that_fails_in_any_way_ends_nothing(recipe, monkeypatch, seam):
+    def fail(*arguments):
+        raise Unkindly("[ONNXRuntimeError] : 9 : NOT_IMPLEMENTED\nand more")
+
+    monkeypatch.setattr(backbone_trial, seam, fail)
+    comparison = compare_backbones([recipe(), recipe()], QUICK, threads=1)
+    assert [trial.failures for trial in comparison.trials] == [
+        ("Unkindly: [ONNXRuntimeError] : 9 : NOT_IMPLEMENTED",)
+    ] * 2
+
+
+def test_a_graph_that_onnx_runtime_cannot_run_is_told_and_the_rest_is_measured(recipe, monkeypatch):
+    def broken(model, processor, path):
+        graph = onnx.helper.make_graph(
+            [onnx.helper.make_node("NoSuchOperator", ["x"], ["y"])],
+            "broken",
+            [onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [1])],
+            [onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [1])],
+        )
+        onnx.save(onnx.helper.make_model(graph), path)
+        onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+
+    monkeypatch.setattr(backbone_trial, "export_graph", broken)
+    trial = try_backbone(recipe(max_steps=2), QUICK)
+    assert "it can't be exported: " in trial.failures[0] and "NoSuchOperator" in trial.failures[0]
+    assert trial.reload_differs == () and trial.parity is None and trial.times_resnet18 > 0
+
+
+def test_the_precision_of_a_recipe_does_not_make_answers_differ(recipe):
+    trial = try_backbone(recipe(precision="bfloat16", max_steps=2), QUICK)
+    assert trial.reload_differs == ()
+
+
 @pytest.fixture
 def compare(project, monkeypatch, capsys):
     """Runs the script in this process; its exit code, and what it printed and complained of."""
@@ -227,6 +273,20 @@ def compare(project, monkeypatch, capsys):
         return end.value.code, *capsys.readouterr()
 
     return compare
+
+
+def test_the_script_is_offline_before_the_hubs_client_looks(project):
+    """In a process of its own, because here the client has been imported."""
+    code = (
+        "import runpy, sys; sys.argv = ['compare_backbones.py', '--repeats', '0']\n"
+        "try: runpy.run_path('scripts/compare_backbones.py', run_name='__main__')\n"
+        "except SystemExit: pass\n"
+        "import huggingface_hub; print(huggingface_hub.constants.HF_HUB_OFFLINE)"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "HF_HUB_OFFLINE"}
+    environment["PYTHONPATH"] = str(project)
+    done = subprocess.run([sys.executable, "-c", code], cwd=project, env=environment, capture_output=True, text=True)
+    assert done.stdout == "True\n", done.stderr
 
 
 @pytest.mark.slow
@@ -268,7 +328,15 @@ def test_a_mistake_is_one_line(compare, project, monkeypatch, mistake):
 
 @pytest.mark.parametrize(
     ("changed", "message"),
-    [({"max_steps": -1}, "max_steps is -1"), ({"learning_rat": 1}, "did you mean learning_rate")],
+    [
+        ({"max_steps": -1}, "max_steps is -1"),
+        ({"learning_rat": 1}, "did you mean learning_rate"),
+        ({"pretrained_backbone": True}, "pretrained_backbone is True; a trial doesn't follow it"),
+        ({"init_from": "outputs/other"}, "init_from is 'outputs/other'; a trial doesn't follow it"),
+        ({"augmentation": "medium2.json"}, r"augmentation is 'medium2\.json'; a trial doesn't follow it"),
+        ({"balance": "label"}, "balance is 'label'; a trial doesn't follow it"),
+        ({"streaming": True}, "streaming is True; a trial doesn't follow it"),
+    ],
 )
 def test_a_recipe_that_cannot_be_used_is_said_before_any_is_tried(recipe, changed, message):
     with pytest.raises(InputError, match=message):

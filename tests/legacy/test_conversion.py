@@ -198,6 +198,10 @@ def change(config, **parts):
             "has no patch_loss.amsm_loss.fc.weight",
         ),
         (
+            lambda f, n: n.save(f, model={**n.state_dict(), "backbone.nets.0.weight": torch.ones(9)}),
+            "patchnet.backbone.conv1.weight is (9,) instead of (64, 3, 7, 7)",
+        ),
+        (
             lambda f, n: n.save(f, model={**n.state_dict(), "patch_loss.amsm_loss.fc.weight": torch.ones(2, 9)}),
             "classifier.weight is (2, 9) instead of (2, 512)",
         ),
@@ -207,6 +211,52 @@ def test_a_wrong_checkpoint_is_one_line(files_of, tmp_path, broken, said):
     network, _, config = files_of("resnet18")
     path = network.save(tmp_path / "checkpoint.pth")
     broken(path, network)
+    with pytest.raises(InputError) as refused:
+        convert_checkpoint(path, config, tmp_path / "model")
+    assert said in str(refused.value) and "\n" not in str(refused.value) and "checkpoint.pth" in str(refused.value)
+    assert not (tmp_path / "model").exists()
+
+
+def test_every_weight_that_has_no_place_is_named(files_of, tmp_path):
+    network, _, config = files_of("resnet18")
+    extra = {f"extra_{number}": torch.ones(2) for number in range(20)}
+    path = network.save(tmp_path / "checkpoint.pth", model={**network.state_dict(), **extra})
+    with pytest.raises(InputError, match="20 of its weights have no place") as refused:
+        convert_checkpoint(path, config, tmp_path / "model")
+    assert all(name in str(refused.value).replace(",", "").split() for name in extra)
+
+
+def test_only_scales_of_layers_may_have_further_dimensions(files_of, tmp_path):
+    network, _, config = files_of("resnet18")
+    weights = network.state_dict()
+    name = next(name for name, value in weights.items() if value.ndim == 1)
+    weights[name] = weights[name].reshape(1, -1, 1)
+    path = network.save(tmp_path / "checkpoint.pth", model=weights)
+    with pytest.raises(InputError, match=r"1 differ: .* is \(1, 64, 1\) instead of \(64,\)"):
+        convert_checkpoint(path, config, tmp_path / "model")
+
+
+CLASSES, FIRST = "patch_loss.amsm_loss.fc.weight", "backbone.nets.0.weight"
+
+
+@pytest.mark.parametrize("name", [CLASSES, FIRST])
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda tensor: tensor.to_sparse(), "sparse"),
+        (lambda tensor: torch.quantize_per_tensor(tensor, 0.1, 0, torch.qint8), "quantised"),
+        (lambda tensor: tensor.to("meta"), "without its values"),
+        (lambda tensor: tensor.to(torch.complex64), "complex64"),
+        (lambda tensor: tensor * torch.nan, "values that aren't numbers"),
+        (lambda tensor: tensor.double() + 1e300, "values that aren't numbers"),
+    ],
+)
+def test_tensors_that_are_no_numbers_are_one_line(files_of, tmp_path, name, change, said):
+    network, _, config = files_of("resnet18")
+    weights = network.state_dict()
+    assert name in weights
+    weights[name] = change(weights[name].detach())
+    path = network.save(tmp_path / "checkpoint.pth", model=weights)
     with pytest.raises(InputError) as refused:
         convert_checkpoint(path, config, tmp_path / "model")
     assert said in str(refused.value) and "\n" not in str(refused.value) and "checkpoint.pth" in str(refused.value)
@@ -230,7 +280,17 @@ def test_a_wrong_checkpoint_is_one_line(files_of, tmp_path, broken, said):
         ({"dataset": {"crop_size": None}}, "has no dataset.crop_size"),
         ({"dataset": {"crop_size": 100}}, "faces resized to 72 are smaller than crops of 100"),
         ({"dataset": 7}, "dataset is 7; expected a mapping"),
-        ({"loss": {"s": -1}}, "scale is -1"),
+        ({"dataset": {"crop_size": math.inf}}, "dataset.crop_size is inf; expected a finite number"),
+        ({"loss": {"s": -1}}, "loss.s is -1; expected a positive number"),
+        ({"loss": {"s": math.inf}}, "loss.s is inf; expected a finite number"),
+        ({"loss": {"s": math.nan}}, "loss.s is nan"),
+        ({"loss": {"m_l": math.nan}}, "loss.m_l is nan"),
+        ({"loss": {"alpha1": math.nan}}, "loss.alpha1 is nan"),
+        ({"loss": {"alpha2": math.nan}}, "loss.alpha2 is nan"),
+        ({"train": {"lr": math.nan}}, "train.lr is nan"),
+        ({"train": {"lr": 10**400}}, "train.lr is 1000"),
+        ({"train": {"batch_size": math.inf}}, "train.batch_size is inf"),
+        ({"seed": math.nan}, "seed is nan"),
         ({"train": {"lr": "fast"}}, "train.lr is 'fast'; expected a number"),
     ],
 )
@@ -241,6 +301,28 @@ def test_a_wrong_config_is_one_line(files_of, reference, tmp_path, changes, said
         convert_checkpoint(checkpoint, config, tmp_path / "model")
     assert said in str(refused.value) and "\n" not in str(refused.value)
     assert not (tmp_path / "model").exists()
+
+
+@pytest.mark.parametrize("scale", [0, 0.0, -1, math.nan])
+def test_a_scale_that_is_none_is_one_line_that_says_it_once(files_of, reference, tmp_path, scale):
+    _, checkpoint, _ = files_of("fastvit_t8")
+    config = reference.write_config(tmp_path / "config.yaml", "fastvit_t8", loss={"s": scale})
+    with pytest.raises(InputError, match=r"loss\.s is") as refused:
+        convert_checkpoint(checkpoint, config, tmp_path / "model", rescaling="sigmoid")
+    assert str(refused.value).count("config.yaml") == 1
+
+
+def test_a_checkpoint_without_its_projection_misses_it(files_of, reference, tmp_path):
+    """As many features as the descriptor has: without the layer between them all else fits."""
+    trained, _, _ = files_of("fastvit_t8")
+    features = trained.head.shape[1]
+    weights = trained.state_dict()
+    del weights["backbone.backbone.head.weight"]
+    weights["patch_loss.amsm_loss.fc.weight"] = torch.randn(2, features)
+    checkpoint = trained.save(tmp_path / "checkpoint.pth", model=weights)
+    config = reference.write_config(tmp_path / "config.yaml", "fastvit_t8", model={"descriptor_size": features})
+    with pytest.raises(InputError, match=r"1 are missing: patchnet\.projection\.weight"):
+        convert_checkpoint(checkpoint, config, tmp_path / "model")
 
 
 def test_missing_and_foreign_configs_are_one_line(files_of, tmp_path):
@@ -262,3 +344,13 @@ def test_a_converted_model_is_replaced_only_where_asked(files_of, tmp_path):
     (tmp_path / "mine/notes.txt").write_text("mine")
     with pytest.raises(InputError, match="isn't empty"):
         convert_checkpoint(checkpoint, config, tmp_path / "mine", overwrite=True)
+
+
+def test_overwriting_deletes_no_code_of_the_users_own(files_of, tmp_path):
+    _, checkpoint, config = files_of("resnet18")
+    convert_checkpoint(checkpoint, config, tmp_path / "model")
+    mine = tmp_path / "model" / "serve.py"
+    mine.write_text("print('mine')")
+    with pytest.raises(InputError, match=r"there is serve\.py, which overwriting would delete"):
+        convert_checkpoint(checkpoint, config, tmp_path / "model", overwrite=True)
+    assert mine.read_text() == "print('mine')"

@@ -5,6 +5,7 @@ import re
 import pytest
 import yaml
 
+from patchnet_hf.errors import InputError
 from patchnet_hf.legacy.configuration import flattened, read_configuration
 from patchnet_hf.legacy.training_file import training_file
 from patchnet_hf.training.arguments import DataArguments, ModelArguments, PatchNetTrainingArguments
@@ -169,6 +170,12 @@ def test_names_as_they_were_at_first(reference, tmp_path, monkeypatch):
         ({"train": {"val_before_train": True}}, "eval_on_start", True, None),
         # YAML 1.1 reads this as text.
         ({"train": {"weight_decay": "1e-5"}}, "weight_decay", 1e-5, None),
+        (
+            {"dataset": {"augmentation": ["medium2"]}},
+            "augmentation",
+            None,
+            ("dataset.augmentation", "none of medium2, strong3"),
+        ),
         ({"train": {"warmup": 3}}, "backbone", "resnet18", ("train.warmup", "unknown: fas-patchnet has no such key")),
     ],
 )
@@ -188,3 +195,30 @@ def test_the_originals_configuration(tmp_path):
     assert set(file.carried) | set(file.dropped) == set(flattened(yaml.safe_load(ORIGINAL)))
     assert "unknown" not in text
     assert "train=/data/frames/images/train_uniform.csv" in file.command and "put the lists into it" in text
+
+
+def test_line_breaks_in_values_leave_the_file_whole(reference, tmp_path):
+    changes = {
+        "log_dir": "logs\nseed: 7",
+        "dataset": {"name": "a\nb", "train_set": ["x\nlearning_rate: 9"], "augmentation": "odd\nwarmup_steps: 9"},
+        "output_dir": "one\n\ntwo\u2028three",
+    }
+    config = reference.write_config(tmp_path / "config.yaml", "resnet18", **changes)
+    values, _, text = options_of(config, tmp_path)
+    assert (values["seed"], values["learning_rate"], values["warmup_steps"]) == (42, 0.0002, 0)
+    assert values["output_dir"] == "logs\nseed: 7/resnet18"
+    assert '# dataset.augmentation: "odd\\nwarmup_steps: 9" - none of' in text
+
+
+@pytest.mark.parametrize("key", ["train_set", "val_set"])
+@pytest.mark.parametrize("given", [5, None, [None, 3], [""], [["a"]]])
+def test_lists_that_are_no_paths_are_refused(reference, tmp_path, key, given):
+    config = reference.write_config(tmp_path / "config.yaml", "resnet18", dataset={key: given})
+    with pytest.raises(InputError, match=rf"config\.yaml: dataset\.{key} is .*; expected paths of lists"):
+        options_of(config, tmp_path)
+
+
+def test_lists_by_name_are_dropped_with_the_reason(reference, tmp_path):
+    config = reference.write_config(tmp_path / "config.yaml", "resnet18", dataset={"val_set": {"a": "b"}})
+    _, file, _ = options_of(config, tmp_path)
+    assert "unknown" in file.dropped["dataset.val_set.a"][1] and "dataset.val_set" not in file.carried

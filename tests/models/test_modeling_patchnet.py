@@ -163,6 +163,13 @@ def test_arguments_that_a_backbone_refuses_are_named():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"scale": float("inf")}, "scale is inf; expected a finite number"),
+        ({"scale": float("nan")}, "scale is nan"),
+        ({"margin_live": float("nan")}, "margin_live is nan"),
+        ({"margin_spoof": float("-inf")}, "margin_spoof is -inf"),
+        ({"similarity_weight": float("nan")}, "similarity_weight is nan"),
+        ({"classification_weight": float("inf")}, "classification_weight is inf"),
+        ({"calibration": {"scale": 1.0, "bias": float("nan")}}, "expected finite numbers"),
         ({"live_patch_types": ["dead"]}, "dead"),
         ({"patch_types": ["live"], "live_patch_types": ["live"]}, "no attack patch type"),
         ({"live_patch_types": []}, "no live patch type"),

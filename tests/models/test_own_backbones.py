@@ -1,5 +1,8 @@
 """CDCN, CDCN++ and DC-CDN: what timm asks of a model, and the parts of them by hand."""
 
+import json
+import subprocess
+import sys
 from copy import deepcopy
 
 import numpy as np
@@ -243,3 +246,50 @@ def test_it_is_exported_by_torch_with_any_number_of_patches(backbone, patches):
     others = torch.randn(5, 3, 32, 32)
     with torch.no_grad():
         torch.testing.assert_close(program.module()(others), model(others), atol=1e-6, rtol=1e-5)
+
+
+LOADING = """
+import json, sys
+import torch
+{package}
+from transformers import AutoModelForImageClassification
+patches = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+for folder in sys.argv[1:]:
+    model = AutoModelForImageClassification.from_pretrained(folder, trust_remote_code=True).eval()
+    assert type(model).__module__.startswith("transformers_modules.")
+    with torch.no_grad():
+        print(json.dumps(model(patches).logits.tolist()))
+"""
+
+
+@pytest.mark.parametrize("package", ["", "import patchnet_hf.models.backbone_patchnet"])
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_checkpoint_is_built_by_the_code_that_came_with_it_whatever_was_loaded_before(tmp_path, turned, package):
+    """Theta isn't among the weights: nothing else would notice that it is that of another copy."""
+    torch.manual_seed(0)
+    config = PatchNetConfig(backbone="cdcn", image_size=16)
+    model = PatchNetForImageClassification(config).eval()
+    for name in ("plain", "altered"):
+        model.save_pretrained(tmp_path / name)
+    code = tmp_path / "altered" / "cdcn_patchnet.py"
+    text = code.read_text()
+    assert text.count("THETA = 0.7\n") == 1
+    code.write_text(text.replace("THETA = 0.7\n", "THETA = 0.2\n"))
+    patches = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+    expected = []
+    for theta in (0.7, 0.2):
+        for module in model.modules():
+            if isinstance(module, CentralDifferenceConv2d):
+                module.theta = theta
+        with torch.no_grad():
+            expected.append(model(patches).logits)
+    assert (expected[0] - expected[1]).abs().max() > 1e-3
+    folders = [tmp_path / "plain", tmp_path / "altered"]
+    if turned:
+        folders.reverse()
+        expected.reverse()
+    command = [sys.executable, "-c", LOADING.format(package=package), *map(str, folders)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    for line, logits in zip(done.stdout.splitlines(), expected, strict=True):
+        torch.testing.assert_close(torch.tensor(json.loads(line)), logits, atol=1e-5, rtol=0)

@@ -8,6 +8,7 @@ import pytest
 import timm
 import torch
 from safetensors.torch import save_file
+from transformers.hf_argparser import string_to_bool
 
 from patchnet_hf import PatchNetForImageClassification
 from patchnet_hf.errors import InputError
@@ -71,6 +72,36 @@ def test_it_is_true_false_or_a_file(tmp_path, written, given, expected):
     config = tmp_path / "run.yaml"
     config.write_text("backbone: resnet18\n" + (f"pretrained_backbone: {written}\n" if written else ""))
     assert parse("--config", config, *given).pretrained_backbone == expected
+
+
+WORDS = ["yes", "true", "t", "y", "1", "no", "false", "f", "n", "0", "True", "NO"]
+
+
+@pytest.mark.parametrize(
+    ("word", "is_on"),
+    [
+        *((word, string_to_bool(word)) for word in WORDS),
+        ("on", True),
+        ("off", False),
+        ("none", False),
+        ("null", False),
+    ],
+)
+def test_it_is_switched_by_the_words_of_any_other_option(word, is_on):
+    assert parse("--pretrained_backbone", word).pretrained_backbone is is_on
+
+
+@pytest.mark.parametrize(("written", "expected"), [("1", True), ("0", False), ("on", True), ("null", False)])
+def test_yaml_switches_it_likewise(tmp_path, written, expected):
+    (tmp_path / "run.yaml").write_text(f"pretrained_backbone: {written}\n")
+    assert parse("--config", tmp_path / "run.yaml").pretrained_backbone is expected
+
+
+@pytest.mark.parametrize("written", ["[a]", "{a: b}", "[]"])
+def test_what_is_no_file_is_one_line(tmp_path, written):
+    (tmp_path / "run.yaml").write_text(f"pretrained_backbone: {written}\n")
+    with pytest.raises(InputError, match=r"^pretrained_backbone is .*; expected true, false, or a file of weights$"):
+        parse("--config", tmp_path / "run.yaml")
 
 
 @pytest.mark.parametrize("suffix", ["pth", "safetensors"])

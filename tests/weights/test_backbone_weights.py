@@ -6,6 +6,7 @@ import torch
 
 from patchnet_hf.errors import InputError
 from patchnet_hf.weights.backbone_weights import load_backbone_weights
+from patchnet_hf.weights.state_dict_files import read_state_dict
 
 EFFICIENTFORMERS = [f"efficientformerv2_{size}" for size in ("s0", "s1", "s2", "l")]
 # The last has attention and position embeddings, which the others don't.
@@ -123,6 +124,38 @@ def test_values_that_are_no_numbers_are_refused():
     weights[name] = torch.full_like(weights[name], torch.nan)
     with pytest.raises(InputError, match=f"{name} holds values that aren't numbers"):
         load_backbone_weights(headless("test_resnet"), weights, "file.pth")
+
+
+def test_values_that_the_backbone_cannot_hold_are_refused():
+    weights = dict(filled("test_resnet").state_dict())
+    name = next(iter(weights))
+    weights[name] = torch.full_like(weights[name], 1e300, dtype=torch.float64)
+    with pytest.raises(InputError, match=f"{name} holds values that aren't numbers"):
+        load_backbone_weights(headless("test_resnet"), weights, "file.pth")
+
+
+UNUSUAL = {
+    "sparse (sparse_coo)": lambda tensor: tensor.to_sparse(),
+    "quantised (qint8)": lambda tensor: torch.quantize_per_tensor(tensor, 0.1, 0, torch.qint8),
+    "without its values (on the device meta)": lambda tensor: tensor.to("meta"),
+    "of complex64": lambda tensor: tensor.to(torch.complex64),
+    "of float8_e4m3fn": lambda tensor: tensor.to(torch.float8_e4m3fn),
+}
+
+
+@pytest.mark.parametrize("said", UNUSUAL)
+@pytest.mark.parametrize("backbone", ["test_resnet", "test_convnext", "efficientformerv2_s0"])
+def test_tensors_that_are_no_arrays_of_real_numbers_are_refused(tmp_path, said, backbone):
+    weights = dict(filled(backbone).state_dict())
+    name = next(name for name, value in weights.items() if value.ndim > 1)
+    weights[name] = UNUSUAL[said](weights[name])
+    torch.save(weights, tmp_path / "file.pth")
+    model = headless(backbone)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    with pytest.raises(InputError) as error:
+        load_backbone_weights(model, read_state_dict(tmp_path / "file.pth"), "file.pth")
+    assert str(error.value) == f"file.pth: {name} is {said}; expected a dense tensor of real numbers, such as float32"
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
 
 
 @pytest.mark.parametrize("side", [160, 224, 256])

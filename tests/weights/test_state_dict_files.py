@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import save_file
 
 from patchnet_hf.errors import InputError
+from patchnet_hf.weights import state_dict_files
 from patchnet_hf.weights.state_dict_files import read_state_dict, read_tensors
 
 
@@ -138,6 +139,35 @@ def test_a_broken_file_is_one_line(tmp_path, name, content, message):
     assert "\n" not in str(error.value) and name in str(error.value)
 
 
+def test_safetensors_of_another_name_are_read(tmp_path):
+    save_file(tensors(), tmp_path / "weights.pth")
+    assert equal(read_tensors(tmp_path / "weights.pth"), tensors())
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_a_pickle_that_is_called_safetensors_is_refused_as_what_it_is(tmp_path, old):
+    path = tmp_path / "weights.safetensors"
+    torch.save(tensors(), path, _use_new_zipfile_serialization=not old)
+    with pytest.raises(InputError, match=r"no safetensors file but one that torch\.save has written; name it \.pth"):
+        read_tensors(path)
+
+
+def test_a_mapping_that_holds_itself_is_searched_a_few_times_alone(tmp_path, monkeypatch):
+    held, searched = {}, []
+    held.update(dict.fromkeys(state_dict_files.WRAPPERS, held))
+    torch.save(held, tmp_path / "weights.pth")
+    search = state_dict_files._unwrapped
+
+    def counted(*arguments):
+        searched.append(1)
+        assert len(searched) < 10_000
+        return search(*arguments)
+
+    monkeypatch.setattr(state_dict_files, "_unwrapped", counted)
+    with pytest.raises(InputError, match="holds no weights"):
+        read_state_dict(tmp_path / "weights.pth")
+
+
 @pytest.mark.parametrize("suffix", ["pth", "safetensors"])
 def test_a_file_that_ends_early_is_one_line(tmp_path, suffix):
     path = tmp_path / f"weights.{suffix}"
@@ -152,6 +182,13 @@ def test_a_file_that_ends_early_is_one_line(tmp_path, suffix):
 def test_what_is_no_file_is_one_line(tmp_path, name, message):
     with pytest.raises(InputError, match=message):
         read_tensors(tmp_path / name)
+
+
+@pytest.mark.parametrize(("name", "message"), [("a" * 300 + ".pth", "File name too long"), ("a\0b.pth", "null byte")])
+def test_a_name_that_no_file_can_have_is_one_line(tmp_path, name, message):
+    with pytest.raises(InputError, match=f"can't be read: .*{message}") as error:
+        read_tensors(tmp_path / name)
+    assert "\n" not in str(error.value) and "\0" not in str(error.value)
 
 
 @pytest.mark.parametrize("held", [{}, {"epoch": 3}, [torch.zeros(2)], {"model": {}}, {0: torch.zeros(2)}, 3])
