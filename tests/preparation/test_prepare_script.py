@@ -204,6 +204,7 @@ def test_names_as_people_have_them(tmp_path, make):
         "live/a.png",
         "live/A.PNG",
         "print/;|.jpg",
+        "live/a$x_$.jpg",
     ]
     for seed, name in enumerate(names):
         suffix = name.rpartition(".")[2].lower()
