@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from patchnet_hf.data import csv_cache
+from patchnet_hf.data.adaptation import as_captures
 from patchnet_hf.data.balancing import balance_stream
 from patchnet_hf.data.filters import CaptureFilter
 from patchnet_hf.data.loading import Streaming, load_captures, load_run_captures, load_split, load_splits
@@ -276,6 +277,18 @@ def test_classes_that_are_no_labels_are_said(tmp_path):
         InputError, match="column label has the class cat, dog; expected classes named spoof or attack"
     ):
         load_split(str(tmp_path / "faces"))
+
+
+def test_captures_without_an_image_are_counted():
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.Value("int64")})
+    image = {"bytes": png(0), "path": None}
+    images = [image, None, None]
+    rows = datasets.Dataset.from_dict({"image": images, "label": [0, 1, 1]}, features=features)
+    with pytest.raises(InputError, match="here: 2 captures have no image, for example capture 1"):
+        as_captures(rows, "mine", "here")
+    with pytest.raises(InputError, match="here: 1 captures have no image, for example capture 0"):
+        as_captures(rows.select([2, 0]), "mine", "here")
+    assert len(as_captures(rows.select([0, 0]), "mine", "here")) == 2
 
 
 def test_parquet_files_come_back_as_they_were_saved(tmp_path):
