@@ -53,8 +53,8 @@ class EncodedImage:
     small, only the blocks of the region are. All other images are decoded as a whole at once.
 
     What is broken below a region of a JPEG doesn't show in it. Data that are missing in it or above it are an error
-    where the region reaches the last row; elsewhere they may show in the pixels alone, which are moved, because libjpeg
-    tells that data ended early when it gets to the end of the file. Decoding all of an image shows it, which
+    where the region reaches the last row; elsewhere they may show in the pixels alone, which are moved, because
+    libjpeg tells that data ended early when it gets to the end of the file. Decoding all of an image shows it, which
     [`~patchnet_hf.data.conversion.convert_csv`] does once with every image, and so does an evaluation. Damage after
     which there are still enough data for all rows shows nowhere: a JPEG has no checksums.
 
