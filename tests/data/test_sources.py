@@ -127,6 +127,17 @@ def test_a_csv_list_is_converted_once_into_the_cache_and_holds_paths(tmp_path, c
     assert kept.is_dir()
 
 
+@pytest.mark.parametrize("damaged", ["dataset_dict.json", "*/state.json", "*/*.arrow"])
+@pytest.mark.parametrize("gone", [False, True])
+def test_a_damaged_entry_of_the_cache_is_made_anew(tmp_path, cache, damaged, gone):
+    path = write_list(tmp_path / "mine" / "val.csv", rows_of(range(6)))
+    load_split(str(path))
+    (kept,) = (entry for entry in (cache / "patchnet_hf").iterdir() if entry.is_dir())
+    (file,) = kept.glob(damaged)
+    file.unlink() if gone else file.write_bytes(file.read_bytes()[:20])
+    assert digests(load_split(str(path))[1]) == digests_of(range(6))
+
+
 def test_a_folder_of_lists_has_their_splits(tmp_path):
     write_list(tmp_path / "mine" / "train.csv", rows_of(range(4)))
     write_list(tmp_path / "mine" / "test.csv", rows_of(range(10, 13), device="phone2"))
@@ -269,6 +280,14 @@ def test_what_cannot_be_captures_is_said_with_its_column(tmp_path, columns, mess
     with pytest.raises(InputError, match=message) as error:
         load_run_captures(None, [str(folder)], None, streaming=streaming)
     assert "\n" not in str(error.value) and "faces, split train" in str(error.value)
+
+
+@pytest.mark.parametrize("streaming", [None, Streaming()])
+def test_a_list_of_another_name_in_a_folder_is_to_be_named_itself(tmp_path, streaming):
+    path = write_list(tmp_path / "faces" / "mylist.csv", rows_of(range(4)))
+    with pytest.raises(InputError, match=f"holds lists of captures, but none called markup.csv .*itself: {path}$"):
+        load_run_captures(None, [str(tmp_path / "faces")], None, streaming=streaming)
+    assert len(load_run_captures(None, [str(path)], None).training) == 4
 
 
 def test_classes_that_are_no_labels_are_said(tmp_path):
