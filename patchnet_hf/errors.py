@@ -1,6 +1,7 @@
 """The error that means "the user can mend this"."""
 
 import difflib
+import re
 from collections.abc import Iterable
 
 
@@ -15,6 +16,15 @@ class InputError(ValueError):
     """
 
     shared = False
+
+    def __init__(self, message: object = ""):
+        message = str(message)
+        # A DataLoader hands on an error of its worker by its class, with the worker's traceback as the message, whose
+        # last part is what was said.
+        if re.match(r"Caught \w+ in ", message):
+            said = re.split(rf"^[\w.]*\b{type(self).__name__}: ", message, flags=re.MULTILINE)
+            message = said[-1].rstrip("\n") if len(said) > 1 else message
+        super().__init__(message)
 
 
 def did_you_mean(name: str, known: Iterable[str], count: int = 3) -> str:

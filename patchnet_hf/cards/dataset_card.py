@@ -11,8 +11,7 @@ from PIL import Image
 from ..data.schema import check_schema
 from ..data.simulated_mark import is_simulated
 from ..data.summary import count_captures, subjects_of
-from ..data.views import encoded_images, image_bytes
-from ..errors import InputError
+from ..data.views import encoded_images, image_bytes, reading_capture
 from .card import Card, marked
 from .card_metadata import checked_license, checked_repo, dataset_metadata
 from .card_tables import TYPE_COLUMNS, sets_table
@@ -120,12 +119,10 @@ def _files(part: datasets.Dataset, split: str) -> tuple[Counter, int]:
     """Sizes of the images and how many are simulated, from the beginnings of their files."""
     sizes, simulated = Counter(), 0
     for index, row in enumerate(encoded_images(part, ["image"])):
-        try:
+        with reading_capture(row["image"], f"split {split}: capture {index}"):
             data = image_bytes(row["image"])
             with Image.open(io.BytesIO(data)) as image:
                 sizes[image.size] += 1
-        except OSError as error:
-            raise InputError(f"split {split}: capture {index} ({row['image']['path']}): {error}") from error
         simulated += is_simulated(data)
     return sizes, simulated
 

@@ -38,6 +38,7 @@ def as_captures(dataset: datasets.Dataset, source: str, where: str) -> datasets.
     Raises:
         InputError: a column is missing, of another type, or holds what it can't.
     """
+    _check_images_are_there(dataset, where)
     if follows_contract(dataset.features):
         return dataset if dataset.features["image"].decode else dataset.cast_column("image", datasets.Image())
     adaptation = Adaptation.of(dataset.features, source, where)
@@ -220,6 +221,25 @@ class Adaptation:
             if box is not None and (len(box) != 4 or None in box):
                 raise InputError(f"{self.where}: a face_box is {box}; expected four whole numbers x, y, w, h")
         return pa.array(boxes, kind)
+
+
+def _check_images_are_there(dataset: datasets.Dataset, where: str) -> None:
+    if not isinstance(dataset.features.get("image"), datasets.Image):
+        return
+    # Not by rows of the dataset: that would copy the images.
+    column = dataset.data.column("image")
+    missing = pa.chunked_array([_has_no_image(chunk) for chunk in column.chunks], pa.bool_())
+    if dataset._indices is not None:
+        missing = missing.take(dataset._indices.column(0))
+    if count := pc.sum(missing).as_py():
+        first = pc.index(missing, True).as_py()
+        raise InputError(f"{where}: {count} captures have no image, for example capture {first}")
+
+
+def _has_no_image(images: pa.Array) -> pa.Array:
+    if not pa.types.is_struct(images.type):
+        return pc.is_null(images)
+    return pc.and_(*(pc.is_null(pc.struct_field(images, name)) for name in ("bytes", "path")))
 
 
 def _whole(column) -> pa.Array:

@@ -2,16 +2,18 @@
 
 import hashlib
 import os
+import shutil
 import time
 from pathlib import Path
 
 import datasets
+import pyarrow as pa
 from filelock import FileLock
 
 from ..errors import InputError
 from .conversion import convert_csv
 from .csv_files import BadRow, CsvFile, find_csv_files, read_rows
-from .schema import capture_features
+from .schema import capture_features, check_schema
 from .shards import file_state
 
 CACHE_FOLDER = "patchnet_hf"
@@ -37,7 +39,8 @@ def converted_lists(path: str | os.PathLike) -> datasets.DatasetDict:
         target.parent.mkdir(parents=True, exist_ok=True)
         asked = time.time()
         with FileLock(target.with_name(f"{target.name}.lock")):
-            if not target.is_dir():
+            kept = _kept_in(target)
+            if kept is None:
                 # One that failed while this process was waiting would fail again.
                 if failure.is_file() and failure.stat().st_mtime >= asked:
                     raise InputError(failure.read_text(encoding="utf-8"))
@@ -47,11 +50,25 @@ def converted_lists(path: str | os.PathLike) -> datasets.DatasetDict:
                     failure.write_text(str(error), encoding="utf-8")
                     raise
                 failure.unlink(missing_ok=True)
-            return datasets.load_from_disk(str(target))
+                kept = datasets.load_from_disk(str(target))
+            return kept
     except OSError as error:
         raise InputError(
             f"{path}: its captures can't be kept in {target.parent}: {error}; HF_DATASETS_CACHE names another folder"
         ) from error
+
+
+def _kept_in(target: Path) -> datasets.DatasetDict | None:
+    """What was converted before; one that is damaged is removed."""
+    if not target.is_dir():
+        return None
+    try:
+        kept = datasets.load_from_disk(str(target))
+        check_schema(kept, str(target))
+    except (OSError, ValueError, KeyError, TypeError, pa.ArrowException):
+        shutil.rmtree(target)
+        return None
+    return kept
 
 
 def _key(files: list[CsvFile]) -> str:

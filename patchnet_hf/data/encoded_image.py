@@ -52,8 +52,11 @@ class EncodedImage:
     JPEG, the rows below the region aren't decoded (they stand last in the file), and of a large one whose region is
     small, only the blocks of the region are. All other images are decoded as a whole at once.
 
-    What is broken below a region doesn't show in it; [`~patchnet_hf.data.conversion.convert_csv`] decodes all of every
-    image once.
+    What is broken below a region of a JPEG doesn't show in it. Data that are missing in it or above it are an error
+    where the region reaches the last row; elsewhere they may show in the pixels alone, which are moved, because
+    libjpeg tells that data ended early when it gets to the end of the file. Decoding all of an image shows it, which
+    [`~patchnet_hf.data.conversion.convert_csv`] does once with every image, and so does an evaluation. Damage after
+    which there are still enough data for all rows shows nowhere: a JPEG has no checksums.
 
     Args:
         data: as for `decode_image`.
@@ -86,7 +89,7 @@ class EncodedImage:
         The pixels `(bottom - top, right - left, 3)`, uint8 RGB, of a part of the upright image.
 
         Raises:
-            ValueError: the region is empty or not within the image, or its data is corrupt.
+            ValueError: the region is empty or not within the image, or its data is found to be corrupt.
         """
         if self._decoded is not None:
             return self._decoded.region(top, left, bottom, right)

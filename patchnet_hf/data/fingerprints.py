@@ -7,8 +7,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from datasets import Dataset
 
-from ..errors import InputError
-from .views import encoded_images, image_bytes
+from .views import encoded_images, image_bytes, reading_capture
 
 FINGERPRINT_DIGITS = 16
 
@@ -53,8 +52,6 @@ def image_digests(dataset: Dataset, name: str) -> list[bytes]:
     """
     digests = []
     for index, row in enumerate(encoded_images(dataset, ["image"])):
-        try:
+        with reading_capture(row["image"], f"{name}: capture {index}"):
             digests.append(hashlib.sha256(image_bytes(row["image"])).digest())
-        except OSError as error:
-            raise InputError(f"{name}: capture {index} ({row['image']['path']}): {error}") from error
     return digests

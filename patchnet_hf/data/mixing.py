@@ -59,6 +59,7 @@ def source_stream(source: Source) -> CaptureStream:
     builder = source.builder()
     with source.reading():
         found = builder.as_streaming_dataset()
+        source.check_columns(found)
         split = source.split_among(found)
         return _streamed(source, split, found[split], hasattr(builder.config, "columns"))
 

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..errors import InputError
+from .views import reading_failure
 
 T = TypeVar("T")
 
@@ -108,11 +109,13 @@ class StoredImages:
 
     def _from_file(self, index: int, read: Callable[[BinaryIO], T]) -> T:
         path = self.file(index)
+        if not path:
+            raise InputError(f"{self.name}: capture {index}: it has no image")
         try:
             with open(path, "rb", buffering=0) as file:
                 return read(file)
         except OSError as error:
-            raise InputError(f"{self.name}: capture {index} ({path}): {error.strerror}") from error
+            raise InputError(f"{self.name}: capture {index} ({path}): {reading_failure(error)}") from error
 
 
 def shared_images(

@@ -2,7 +2,7 @@
 
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
@@ -82,8 +82,24 @@ class Source:
             return converted_lists(self.place)
         with self.reading():
             found = datasets.load_dataset(self.place, revision=self.revision, **self._files_of_split())
+        self.check_columns(found)
         adapted = {name: as_captures(part, self.name, f"{self.place}, split {name}") for name, part in found.items()}
         return datasets.DatasetDict(adapted)
+
+    def check_columns(self, splits: Mapping[str, datasets.Dataset | datasets.IterableDataset]) -> None:
+        """
+        Makes sure that what `datasets` reads of a folder isn't just a list of captures under a name of its own.
+
+        Raises:
+            InputError: it is.
+        """
+        lists = sorted(path for path in Path(self.place).glob("*.csv") if _is_list(path))
+        known = [part.features or () for part in splits.values()]
+        if self.kind is Kind.FOLDER and lists and not all({"image", "label"} <= set(names) for names in known):
+            raise InputError(
+                f"{self.place} holds lists of captures, but none called {FOLDER_LIST} or {', '.join(SPLIT_LISTS)}; "
+                f"name the list itself: {' or '.join(map(str, lists[:_LISTED]))}"
+            )
 
     def builder(self, **options) -> datasets.DatasetBuilder:
         """
@@ -230,6 +246,11 @@ def _kind_of_folder(path: Path, place: str) -> Kind:
             shown = f"{', '.join(below[:_LISTED])}{' …' if len(below) > _LISTED else ''}"
             raise InputError(f"{place} holds no {name} itself but folders with {noun}: {shown}; name the one you mean")
     return Kind.FOLDER
+
+
+def _is_list(path: Path) -> bool:
+    with open(path, encoding="utf-8-sig", errors="replace") as file:
+        return "image_name" in file.readline().strip().split(",")
 
 
 def _refuse_single(path: Path, place: str) -> None:

@@ -44,7 +44,8 @@ class TrainingStream(torch.utils.data.IterableDataset):
 
     Raises:
         InputError: the stream doesn't follow the data contract, or, when iterated over, is empty or has a patch type
-            that the model doesn't know, or a face that the augmentation can't take.
+            that the model doesn't know, an image that can't be read or decoded, or a face that the augmentation can't
+            take.
     """
 
     def __init__(
@@ -63,7 +64,7 @@ class TrainingStream(torch.utils.data.IterableDataset):
         self._names = stream.features["patch_type"].names
         self._type_ids = {name: index for index, name in enumerate(patch_types)}
         self.attack_types = [BONA_FIDE, DEFAULT_ATTACK_TYPE]
-        self._rows = encoded_images(stream, ["image", "face_box", "patch_type", "label"])
+        self._rows = encoded_images(stream, ["image", "face_box", "patch_type", "label", "source"])
 
     def set_epoch(self, epoch: int):
         """The pass to start from when next iterated over, in workers that run already, too."""
@@ -80,7 +81,9 @@ class TrainingStream(torch.utils.data.IterableDataset):
             for position, row in enumerate(self._rows):
                 random = np.random.default_rng((self.seed, number, first + position * step))
                 label = self._type_id(row["patch_type"])
-                item = training_item(row, label, self.processor, random, self.augmentation)
+                # No position: in a shuffled stream it leads nobody to the capture.
+                name = f"a training capture of {row['source']}"
+                item = training_item(row, label, self.processor, random, self.augmentation, name)
                 yield {**item, "attack_types": int(row["label"] == SPOOF)}
             if position is None and worker is None:
                 raise InputError("the training stream is empty")

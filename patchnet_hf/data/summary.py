@@ -134,6 +134,7 @@ def file_digests(dataset: Dataset, rows: range | None = None) -> FileDigests:
 
     Raises:
         OSError: a file that an image lies in can't be read.
+        ValueError: a capture has no image.
     """
     captures, images, simulated = [], [], 0
     encoded = encoded_images(dataset, ["image", "face_box"])

@@ -1,6 +1,7 @@
 """Captures of an Arrow dataset as the views that the model sees: random patches to train, a grid to evaluate."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ import PIL.Image
 import torch
 from datasets import Dataset, Image, IterableDataset
 
+from ..errors import InputError
 from ..models.image_processing_patchnet import (
     PatchNetImageProcessor,
     crop_face,
@@ -46,13 +48,16 @@ def open_capture(image: dict | PIL.Image.Image) -> EncodedImage | DecodedImage:
     return EncodedImage(image_bytes(image))
 
 
-def image_bytes(image: dict) -> bytes:
+def image_bytes(image: dict | None) -> bytes:
     """
     The bytes of the file of an `Image(decode=False)` value.
 
     Raises:
         OSError: they lie in another file, which can't be read.
+        ValueError: there is neither a file nor its bytes.
     """
+    if image is None or (image["bytes"] is None and not image["path"]):
+        raise ValueError("it has no image")
     if image["bytes"] is not None:
         return image["bytes"]
     if "://" not in image["path"]:
@@ -60,6 +65,35 @@ def image_bytes(image: dict) -> bytes:
     # Of a stream, where it comes from: `hf://datasets/...`, or `zip://name::hf://...`.
     with fsspec.open(image["path"], "rb") as file:
         return file.read()
+
+
+@contextmanager
+def reading_capture(image: dict | PIL.Image.Image | None, capture: str) -> Iterator[None]:
+    """
+    A block that reads and decodes an image of a dataset.
+
+    Args:
+        image: as for [`open_capture`].
+        capture: which one it is, for the message.
+
+    Raises:
+        InputError: it can't be read or decoded.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except (OSError, ValueError) as error:
+        path = image.get("path") if isinstance(image, dict) else None
+        raise InputError(f"{capture}{f' ({path})' if path else ''}: {reading_failure(error)}") from error
+
+
+def reading_failure(error: OSError | ValueError) -> str:
+    """Why an image of a dataset can't be read, and what to know of a dataset that holds paths alone."""
+    reason = getattr(error, "strerror", None) or str(error)
+    if isinstance(error, FileNotFoundError):
+        reason += "; lists, folders and datasets made with --no-embed need their images to stay where they were"
+    return reason
 
 
 @dataclass(frozen=True)
@@ -147,6 +181,7 @@ def training_item(
     processor: PatchNetImageProcessor,
     random: np.random.Generator,
     augmentation: "Augmentation | None" = None,
+    capture: str = "a training capture",
 ) -> dict:
     """
     Two random views of one capture.
@@ -157,19 +192,27 @@ def training_item(
         processor: its mode, patch size and face expansion shape the views.
         random: source of the views.
         augmentation: makes the views of the face, instead of the processor's mode.
+        capture: which one it is, for messages.
 
     Returns:
         `{"pixel_values": (2, P, P, 3) uint8, "labels": label}`.
+
+    Raises:
+        InputError: the image can't be read or decoded.
     """
-    image = open_capture(row["image"])
-    region = face_region(image.height, image.width, row["face_box"], processor.face_expand)
+    by_patches = augmentation is None and processor.mode == "patches"
+    with reading_capture(row["image"], capture):
+        image = open_capture(row["image"])
+        region = face_region(image.height, image.width, row["face_box"], processor.face_expand)
+        if by_patches:
+            views = random_patches(image, region, processor.patch_size, random)
+        else:
+            face = image.region(*region)
     if augmentation is not None:
-        return {"pixel_values": augmentation.views(image.region(*region), random, TRAINING_VIEWS), "labels": label}
-    if processor.mode == "patches":
-        views = random_patches(image, region, processor.patch_size, random)
-    else:
+        return {"pixel_values": augmentation.views(face, random, TRAINING_VIEWS), "labels": label}
+    if not by_patches:
         # A face photographed upright isn't turned where it can be recognised.
-        face = resize_image(image.region(*region), processor.resize_size, processor.resampling)
+        face = resize_image(face, processor.resize_size, processor.resampling)
         views = [random_patch(face, processor.patch_size, random, rotate=False) for _ in range(TRAINING_VIEWS)]
     return {"pixel_values": np.stack(views), "labels": label}
 
@@ -196,6 +239,9 @@ class TrainingViews(torch.utils.data.Dataset):
         attack_types: names of the attack types, `"bonafide"` for live captures before them; a position is an id.
 
     Items: `{"pixel_values": (2, P, P, 3) uint8, "labels": int, "attack_types": int}`.
+
+    Raises:
+        InputError: the image of an item can't be read or decoded.
     """
 
     def __init__(
@@ -223,10 +269,12 @@ class TrainingViews(torch.utils.data.Dataset):
         }
         self.attack_types = [BONA_FIDE, *sorted(attacks)]
         self._attack_ids = {name: index for index, name in enumerate(self.attack_types) if index}
-        self._rows = encoded_images(dataset, ["image", "face_box", "patch_type", "label", "attack_type"])
+        self._rows = encoded_images(dataset, ["image", "face_box", "patch_type", "label", "attack_type", "source"])
         if augmentation is not None and len(self._rows):
             first = self._rows[0]
-            augmentation.check(crop_face(decode_capture(first["image"]), first["face_box"], processor.face_expand))
+            with reading_capture(first["image"], self._name(0, first)):
+                face = crop_face(decode_capture(first["image"]), first["face_box"], processor.face_expand)
+            augmentation.check(face)
 
     def set_epoch(self, epoch: int):
         """Draws other views from now on, in workers that run already, too."""
@@ -238,12 +286,18 @@ class TrainingViews(torch.utils.data.Dataset):
     def __iter__(self) -> Iterator[dict]:
         return (self[index] for index in range(len(self)))
 
+    def _name(self, position: int, row: dict) -> str:
+        return f"training capture {position} of {row['source']}"
+
     def __getitem__(self, index: int) -> dict:
-        row = self._rows[int(index) % len(self)]
+        position = int(index) % len(self)
+        row = self._rows[position]
+        name = self._name(position, row)
         random = np.random.default_rng((self.seed, self._epoch.item(), int(index)))
         attack_type = self._attack_ids[row["attack_type"]] if row["label"] == SPOOF else 0
+        label = self._type_ids[row["patch_type"]]
         return {
-            **training_item(row, self._type_ids[row["patch_type"]], self.processor, random, self.augmentation),
+            **training_item(row, label, self.processor, random, self.augmentation, name),
             "attack_types": attack_type,
         }
 
@@ -261,19 +315,24 @@ class EvaluationViews(torch.utils.data.Dataset):
         attack_types: N names, `"bonafide"` for live captures.
 
     Items: `{"pixel_values": (V, P, P, 3) uint8}`.
+
+    Raises:
+        InputError: the image of an item can't be read or decoded.
     """
 
     def __init__(self, dataset: Dataset, processor: PatchNetImageProcessor):
         self.processor = processor
         self.labels = np.asarray(dataset["label"][:], dtype=np.int64)
         self.attack_types = list(dataset["attack_type"][:])
-        self._rows = encoded_images(dataset, ["image", "face_box"])
+        self._rows = encoded_images(dataset, ["image", "face_box", "source"])
 
     def __len__(self) -> int:
         return len(self._rows)
 
     def __getitem__(self, index: int) -> dict:
         row = self._rows[int(index)]
-        image = open_capture(row["image"])
-        region = face_region(image.height, image.width, row["face_box"], self.processor.face_expand)
-        return {"pixel_values": self.processor.views(image.region(*region))}
+        with reading_capture(row["image"], f"evaluated capture {int(index)} of {row['source']}"):
+            image = open_capture(row["image"])
+            region = face_region(image.height, image.width, row["face_box"], self.processor.face_expand)
+            face = image.region(*region)
+        return {"pixel_values": self.processor.views(face)}

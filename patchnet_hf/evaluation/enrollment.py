@@ -10,7 +10,7 @@ import numpy as np
 from datasets import Dataset
 
 from ..data.loading import load_split
-from ..data.views import encoded_images, image_bytes
+from ..data.views import encoded_images, image_bytes, reading_capture
 from ..errors import InputError, did_you_mean
 from ..inference.references import KnownCapture, References, enroll, read_captures, weights_fingerprint
 from ..inference.scorers import load_scorer
@@ -142,16 +142,18 @@ def draw_captures(name: str, dataset: Dataset, count: int, attack_count: int, se
     Random captures of a dataset, live ones first.
 
     Raises:
-        InputError: there are too few.
+        InputError: there are too few, or the image of one can't be read.
     """
     labels = np.asarray(dataset["label"][:], dtype=np.int64)
     rows = np.arange(len(labels))
     chosen = choose_references(rows, labels, count, attack_count, np.random.default_rng(seed), name)
     drawn = encoded_images(dataset.select(chosen), ["image", "label", "face_box"])
-    return [
-        KnownCapture(row["image"]["path"] or "", image_bytes(row["image"]), row["label"], row["face_box"])
-        for row in drawn
-    ]
+    captures = []
+    for index, row in zip(chosen, drawn, strict=True):
+        with reading_capture(row["image"], f"{name}: capture {index}"):
+            data = image_bytes(row["image"])
+        captures.append(KnownCapture(row["image"]["path"] or "", data, row["label"], row["face_box"]))
+    return captures
 
 
 def reference_file(model: str, device: str | None, output: str | None, overwrite: bool) -> Path:

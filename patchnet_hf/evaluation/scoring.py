@@ -7,7 +7,7 @@ from datasets import Dataset
 from torch.utils.data import DataLoader
 
 from ..data.fingerprints import capture_digest, captures_fingerprint, image_digests
-from ..data.views import EvaluationViews, decode_capture
+from ..data.views import EvaluationViews, decode_capture, reading_failure
 from ..errors import InputError
 from ..inference.scorer import Scorer
 from .scored_set import COLUMNS, ScoredSet
@@ -21,14 +21,15 @@ class _FingerprintedViews(EvaluationViews):
     def __init__(self, dataset: Dataset, scorer: Scorer):
         super().__init__(dataset, scorer.processor)
         self.prepare = scorer.prepare
-        self.files = [image["path"] or "" for image in self._rows.select_columns("image")["image"]]
+        self.files = [(image or {}).get("path") or "" for image in self._rows.select_columns("image")["image"]]
 
     def __getitem__(self, index: int) -> dict:
         row = self._rows[int(index)]
         try:
             prepared = self.prepare(decode_capture(row["image"]), row["face_box"])
         except (OSError, ValueError) as error:
-            return {"error": f"capture {index} ({row['image']['path']}): {error}"}
+            path = (row["image"] or {}).get("path")
+            return {"error": f"capture {index}{f' ({path})' if path else ''}: {reading_failure(error)}"}
         return {"pixel_values": prepared, "digest": capture_digest(row)}
 
     def fingerprint(self, digests: Iterable[bytes]) -> str:

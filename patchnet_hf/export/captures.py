@@ -10,7 +10,7 @@ from datasets import Dataset
 from ..data.fingerprints import image_digests
 from ..data.loading import load_split
 from ..data.schema import LIVE, SPOOF
-from ..data.views import decode_capture, encoded_images
+from ..data.views import decode_capture, encoded_images, reading_capture
 from ..errors import InputError
 from .settings import CAPTURES, ExportSettings
 
@@ -46,10 +46,8 @@ def read_capture(dataset: Dataset, name: str, index: int) -> Capture:
         InputError: it can't be decoded.
     """
     row = encoded_images(dataset, ["image", "face_box"])[int(index)]
-    try:
+    with reading_capture(row["image"], f"{name}: capture {index}"):
         return Capture(decode_capture(row["image"]), row["face_box"])
-    except (OSError, ValueError) as error:
-        raise InputError(f"{name}: capture {index} ({row['image']['path']}): {error}") from error
 
 
 def draw_evenly(attack_types: Sequence[str], count: int, seed: int = 0) -> list[int]:

@@ -161,9 +161,11 @@ def _plan(found: InputFiles, settings: PreparationSettings, progress: bool) -> t
             bad.append(BadFile(file.name, str(error)))
             continue
         if file.kind == "video":
+            folder = names.folder(file.name)
             if description.video is None:
-                description = replace(description, video=str(PurePosixPath(file.name).with_suffix("")))
-            jobs.append(Job(file, description, names.folder(file.name)))
+                # Not its path without the ending: `clip.avi` and `clip.mov` are two videos.
+                description = replace(description, video=folder.removeprefix(f"{IMAGES}/"))
+            jobs.append(Job(file, description, folder))
         else:
             suffix = output_suffix(PurePosixPath(file.name).suffix, settings.images, settings.boxes is not None)
             jobs.append(Job(file, description, names.image(file.name, suffix)))

@@ -38,7 +38,10 @@ def crop_jpeg(data: bytes, region: Region) -> tuple[bytes, Region]:
 
     Raises:
         ValueError: the file isn't one that can be cropped so.
+        InputError: libjpeg-turbo isn't installed.
     """
+    # A JPEG may have the name of another format, and so be the first that is met.
+    check_that_jpegs_can_be_cropped()
     header = read_jpeg_header(data)
     if not header.can_be_cropped:
         raise ValueError(f"the JPEG file can't be cropped without loss: its sampling {header.sampling} is unusual")

@@ -49,7 +49,7 @@ def draw_overview(rows: Sequence[PreparedRow], folder: Path, path: Path, samples
         label = [kind, "" if material == kind else material, device, str(len(of_kind))]
         line[0].set_ylabel(
             "\n".join(filter(None, label)),
-            rotation=0, ha="right", va="center", color=color, fontsize=9,
+            rotation=0, ha="right", va="center", color=color, fontsize=9, parse_math=False,
         )  # fmt: skip
     hidden = len(kinds) - len(shown)
     title = "blue: live, red: attack; beside each row its attack type, material, device and number of images"
@@ -66,4 +66,4 @@ def _draw(axis, row: PreparedRow, folder: Path, color: str) -> None:
         x, y, w, h = row.face_box
         axis.add_patch(Rectangle((x, y), w, h, fill=False, edgecolor=_BOX_COLOR, linewidth=1))
     who = row.description.video or row.description.subject or Path(row.image_name).stem
-    axis.set_xlabel(who if len(who) <= 22 else "…" + who[-21:], fontsize=6)
+    axis.set_xlabel(who if len(who) <= 22 else "…" + who[-21:], fontsize=6, parse_math=False)

@@ -170,7 +170,7 @@ def digests_by_all(dataset: Dataset) -> FileDigests | None:
     ends = [len(dataset) * share // processes for share in range(processes + 1)]
     try:
         mine = file_digests(dataset, range(ends[number], ends[number + 1]))
-    except OSError:
+    except (OSError, ValueError):
         mine = None
     parts = gather_object([mine])
     return None if None in parts else FileDigests.joined(parts)

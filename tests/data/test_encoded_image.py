@@ -109,6 +109,16 @@ def test_rows_below_a_region_are_not_decoded(scene):
         image.region(10, 20, HEIGHT, 90)
 
 
+@pytest.mark.skipif(not turbojpeg_is_available(), reason="libjpeg-turbo is not installed")
+def test_bytes_missing_above_a_region_are_told_once_the_last_row_is_decoded(scene):
+    whole = by_opencv(scene)
+    damaged = whole[: len(whole) // 4] + whole[len(whole) // 2 :]
+    with pytest.raises(ValueError, match="corrupt"):
+        EncodedImage(damaged).region(0, 0, HEIGHT, WIDTH)
+    with pytest.raises(ValueError, match="premature end"):
+        EncodedImage(damaged).region(HEIGHT - 40, 20, HEIGHT, 60)
+
+
 def test_a_truncated_jpeg_is_refused_before_any_region_is_asked_for(scene):
     data = by_opencv(scene)
     with pytest.raises(ValueError, match="truncated"):

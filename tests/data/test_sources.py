@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from patchnet_hf.data import csv_cache
+from patchnet_hf.data.adaptation import as_captures
 from patchnet_hf.data.balancing import balance_stream
 from patchnet_hf.data.filters import CaptureFilter
 from patchnet_hf.data.loading import Streaming, load_captures, load_run_captures, load_split, load_splits
@@ -124,6 +125,17 @@ def test_a_csv_list_is_converted_once_into_the_cache_and_holds_paths(tmp_path, c
     assert digests(load_split(str(path))[1])[3] == digests_of([33])[0]
     assert len([entry for entry in (cache / "patchnet_hf").iterdir() if entry.is_dir()]) == 2, "of another image"
     assert kept.is_dir()
+
+
+@pytest.mark.parametrize("damaged", ["dataset_dict.json", "*/state.json", "*/*.arrow"])
+@pytest.mark.parametrize("gone", [False, True])
+def test_a_damaged_entry_of_the_cache_is_made_anew(tmp_path, cache, damaged, gone):
+    path = write_list(tmp_path / "mine" / "val.csv", rows_of(range(6)))
+    load_split(str(path))
+    (kept,) = (entry for entry in (cache / "patchnet_hf").iterdir() if entry.is_dir())
+    (file,) = kept.glob(damaged)
+    file.unlink() if gone else file.write_bytes(file.read_bytes()[:20])
+    assert digests(load_split(str(path))[1]) == digests_of(range(6))
 
 
 def test_a_folder_of_lists_has_their_splits(tmp_path):
@@ -270,12 +282,32 @@ def test_what_cannot_be_captures_is_said_with_its_column(tmp_path, columns, mess
     assert "\n" not in str(error.value) and "faces, split train" in str(error.value)
 
 
+@pytest.mark.parametrize("streaming", [None, Streaming()])
+def test_a_list_of_another_name_in_a_folder_is_to_be_named_itself(tmp_path, streaming):
+    path = write_list(tmp_path / "faces" / "mylist.csv", rows_of(range(4)))
+    with pytest.raises(InputError, match=f"holds lists of captures, but none called markup.csv .*itself: {path}$"):
+        load_run_captures(None, [str(tmp_path / "faces")], None, streaming=streaming)
+    assert len(load_run_captures(None, [str(path)], None).training) == 4
+
+
 def test_classes_that_are_no_labels_are_said(tmp_path):
     image_folder(tmp_path / "faces", range(4), ("cat", "dog"))
     with pytest.raises(
         InputError, match="column label has the class cat, dog; expected classes named spoof or attack"
     ):
         load_split(str(tmp_path / "faces"))
+
+
+def test_captures_without_an_image_are_counted():
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.Value("int64")})
+    image = {"bytes": png(0), "path": None}
+    images = [image, None, None]
+    rows = datasets.Dataset.from_dict({"image": images, "label": [0, 1, 1]}, features=features)
+    with pytest.raises(InputError, match="here: 2 captures have no image, for example capture 1"):
+        as_captures(rows, "mine", "here")
+    with pytest.raises(InputError, match="here: 1 captures have no image, for example capture 0"):
+        as_captures(rows.select([2, 0]), "mine", "here")
+    assert len(as_captures(rows.select([0, 0]), "mine", "here")) == 2
 
 
 def test_parquet_files_come_back_as_they_were_saved(tmp_path):

@@ -13,7 +13,9 @@ from patchnet_hf import PatchNetImageProcessor
 from patchnet_hf.data.collation import ViewCollator
 from patchnet_hf.data.encoded_image import EncodedImage
 from patchnet_hf.data.schema import capture_features
+from patchnet_hf.data.streams import TrainingStream
 from patchnet_hf.data.views import EvaluationViews, TrainingViews, random_patch, random_patches
+from patchnet_hf.errors import InputError
 from patchnet_hf.models.image_processing_patchnet import face_region, pad_to_patch
 
 PATCH_TYPES = ["phone/live", "phone/print", "tablet/live"]
@@ -200,3 +202,37 @@ def test_patches_are_the_same_whether_all_of_the_image_is_decoded_or_what_they_n
         expected = [random_patch(face, 48, random) for _ in range(2)]
         found = random_patches(EncodedImage(data), region, 48, np.random.default_rng(seed))
         np.testing.assert_array_equal(found, expected)
+
+
+BROKEN = [
+    ({"bytes": b"no image", "path": "live/1.png"}, r"\(live/1.png\): not an image, or of a format that isn't known"),
+    (
+        {"bytes": None, "path": "gone/1.png"},
+        r"\(gone/1.png\): No such file or directory; .*--no-embed need their",
+    ),
+    (None, "it has no image"),
+]
+
+
+@pytest.mark.parametrize(("image", "reason"), BROKEN)
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("kind", ["training", "stream", "evaluation"])
+def test_an_image_that_cannot_be_read_is_said_in_one_line(captures, image, reason, workers, kind):
+    dataset, images = captures
+    columns = {name: dataset[name][:] for name in dataset.column_names if name != "image"}
+    whole = {"bytes": png(images[0]), "path": None}
+    broken = datasets.Dataset.from_dict({"image": [whole, image, whole], **columns}, features=dataset.features)
+    processor = PatchNetImageProcessor(patch_size=16, grid=2)
+    if kind == "evaluation":
+        views, name = EvaluationViews(broken, processor), "evaluated capture 1 of test"
+    elif kind == "training":
+        views, name = TrainingViews(broken, processor, PATCH_TYPES), "training capture 1 of test"
+    else:
+        views, name = (
+            TrainingStream(broken.to_iterable_dataset(), processor, PATCH_TYPES),
+            "a training capture of test",
+        )
+    loader = torch.utils.data.DataLoader(views, batch_size=1, num_workers=workers, collate_fn=list)
+    with pytest.raises(InputError, match=f"^{name}.*{reason}") as error:
+        list(loader)
+    assert "\n" not in str(error.value)

@@ -9,12 +9,16 @@ import PIL.ImageOps
 import pytest
 from scipy.fft import idctn
 
+from patchnet_hf.data import decoding
 from patchnet_hf.data.decoding import decode_image, turbojpeg_is_available
 from patchnet_hf.data.regions import Region
+from patchnet_hf.errors import InputError
 from patchnet_hf.models.image_processing_patchnet import crop_face
 from patchnet_hf.preparation import jpeg_crop
 from patchnet_hf.preparation.image_writing import ImageSettings, prepare_image
+from patchnet_hf.preparation.job import prepare
 from patchnet_hf.preparation.jpeg_crop import crop_jpeg
+from patchnet_hf.preparation.settings import PreparationSettings, choose_boxes, choose_meanings
 
 pytestmark = pytest.mark.skipif(not turbojpeg_is_available(), reason="libjpeg-turbo isn't installed")
 
@@ -159,6 +163,19 @@ def test_without_the_library_the_user_is_told_what_to_do(monkeypatch):
     monkeypatch.setattr(jpeg_crop, "turbojpeg_is_available", lambda: False)
     with pytest.raises(jpeg_crop.InputError, match=r"needs libjpeg-turbo.*--keep-images"):
         jpeg_crop.check_that_jpegs_can_be_cropped()
+
+
+def test_without_the_library_a_jpeg_by_the_name_of_a_png_is_told_so_too(make, tmp_path, monkeypatch):
+    monkeypatch.setattr(decoding, "_turbojpeg", lambda: None)
+    make.write(tmp_path / "in" / "live" / "1.png", make.encoded(make.picture()))
+    make.write(tmp_path / "in" / "live" / "1.txt", "10 8\n40 40\n")
+    meanings = choose_meanings(None, "", ["live"], ["print=print"], [])
+    boxes = choose_boxes(["txt"], False, meanings)
+    with (
+        pytest.warns(RuntimeWarning, match="OpenCV"),
+        pytest.raises(InputError, match=r"1.png: .*needs libjpeg-turbo"),
+    ):
+        prepare(PreparationSettings(tmp_path / "in", tmp_path / "out", meanings, boxes=boxes), progress=False)
 
 
 @pytest.mark.parametrize("options", [{"keep_rgb": True}, {"format": "MPO"}, {"mode": "CMYK"}, {"comment": b"a word"}])

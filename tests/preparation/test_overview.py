@@ -73,6 +73,11 @@ def test_the_face_box_is_drawn(rows_of, tmp_path):
     assert not len(yellow(drawn(rows_of("print", "a", [(0, 20, 140)]), tmp_path)))
 
 
+def test_a_dollar_in_a_name_is_no_mathematics(rows_of, tmp_path):
+    color = (10, 200, 10)
+    assert len(places_of(drawn(rows_of("print", "$x_$", [color]), tmp_path), color)) > 500
+
+
 def test_many_kinds_do_not_make_an_endless_sheet(rows_of, tmp_path):
     rows = [row for index in range(MOST_KINDS + 5) for row in rows_of("print", f"{index:03d}", [(9, 9, 9)])]
     assert drawn(rows, tmp_path, samples=1).shape[0] < 200 * (MOST_KINDS + 2)

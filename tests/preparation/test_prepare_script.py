@@ -177,6 +177,18 @@ def test_frames_of_videos(tmp_path, make):
             np.testing.assert_array_equal(image, decoded[int(row["image_name"][-10:-4])])
 
 
+def test_videos_that_differ_by_their_endings_alone_are_two(tmp_path, make):
+    for seed, name in enumerate(("live/clip.AVI", "live/clip.mov", "print/clip.mov")):
+        make.write_video(tmp_path / "in" / name, frames=3, seed=seed)
+    prepare(settings(tmp_path, frames=2), progress=False)
+    rows = make.read_list(tmp_path / "out" / "markup.csv")
+    frames_of = {}
+    for row in rows:
+        frames_of.setdefault(row["video"], set()).add(row["image_name"].rpartition("/")[0])
+    assert len(frames_of) == 3
+    assert sorted(folder for (folder,) in frames_of.values()) == sorted({row["image_name"][:-11] for row in rows})
+
+
 def test_a_video_that_is_shorter_than_it_says(tmp_path, make):
     """Cut off in the middle: frames at even steps of those that are left, and no others in the folder."""
     clip = make.write_video(tmp_path / "in" / "live" / "cut.avi", frames=40, codec="MJPG")
@@ -204,6 +216,7 @@ def test_names_as_people_have_them(tmp_path, make):
         "live/a.png",
         "live/A.PNG",
         "print/;|.jpg",
+        "live/a$x_$.jpg",
     ]
     for seed, name in enumerate(names):
         suffix = name.rpartition(".")[2].lower()
