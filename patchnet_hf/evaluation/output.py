@@ -33,7 +33,7 @@ def write_evaluation(evaluation: Evaluation, output: str | os.PathLike, overwrit
         {name: _worst(evaluation, name) for name in names},
         evaluation.pooled_name,
     )
-    with whole_folder(Path(os.path.realpath(output))) as work:
+    with whole_folder(Path(os.path.realpath(output)), check=lambda: check_output(output, overwrite)) as work:
         text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
         (work / METRICS_FILE).write_text(text + "\n", encoding="utf-8")
         parts = [evaluation.scored[name] for name in names]

@@ -72,7 +72,7 @@ def export_model(
     scored = None if data is None else _scored(reference, data, "the model", progress)
     job = _Job(settings, reference, data, scored, _captures_to_check(reference, data, settings.seed), progress)
     folder = Path(os.path.realpath(output))
-    with whole_folder(folder) as work:
+    with whole_folder(folder, check=lambda: check_output(output, overwrite)) as work:
         export = replace(job.run(work), command=command)
         reference.config.save_pretrained(work)
         reference.processor.save_pretrained(work)

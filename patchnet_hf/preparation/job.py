@@ -8,6 +8,7 @@ from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 from tqdm import tqdm
@@ -20,7 +21,7 @@ from ..inference.sources import Frame, evenly_spread, stated_length, video_frame
 from ..json_files import finite
 from ..text_table import counted
 from ..versions import versions_of
-from ..whole_folder import check_output_folder, whole_folder
+from ..whole_folder import FINISHED_FOLDER, check_output_folder, resumable_folder
 from .box_sources import DetectedBoxes
 from .descriptions import SPLITS, Description
 from .image_writing import BoxOf, PreparedImage, output_suffix, prepare_frame, prepare_image
@@ -98,7 +99,10 @@ def prepare(settings: PreparationSettings, progress: bool = True) -> Preparation
         raise InputError(f"input {settings.input}: the layout ignores all {counted(ignored, 'file')} in it")
     _check_jpegs(jobs, settings)
 
-    with whole_folder(target) as work, quiet_opencv():
+    check = partial(_check_output, settings, target)
+    with resumable_folder(target, check, resumes=False) as folder, quiet_opencv():
+        work = folder / FINISHED_FOLDER
+        work.mkdir()
         short: list[str] = []
         rows = list(_prepared_rows(jobs, work, settings, bad, short, progress))
         if bad and (settings.on_error == "stop" or not rows):

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import shlex
+import signal
 
 import cv2
 import datasets
@@ -14,6 +15,7 @@ import pytest
 from patchnet_hf.data.csv_files import BadRow, find_csv_files, read_rows
 from patchnet_hf.data.decoding import decode_image, turbojpeg_is_available
 from patchnet_hf.errors import InputError
+from patchnet_hf.preparation import job
 from patchnet_hf.preparation.face_detection import FaceDetector
 from patchnet_hf.preparation.image_writing import ImageSettings
 from patchnet_hf.preparation.input_files import find_input_files
@@ -290,6 +292,32 @@ def test_what_is_at_the_output_is_only_replaced_when_it_may_be(tree, tmp_path, m
     for output, message in ((tree / "out", "lies in the input folder"), (tmp_path, "holds no prepared dataset")):
         with pytest.raises(InputError, match=message):
             prepare(PreparationSettings(tree, output, MEANINGS), progress=False)
+
+
+def test_what_was_put_into_the_output_meanwhile_is_not_replaced(tree, tmp_path, monkeypatch):
+    write_rows = job.write_rows
+
+    def meanwhile(*arguments):
+        (tmp_path / "out").mkdir()
+        (tmp_path / "out" / "thesis.txt").write_text("years of work")
+        write_rows(*arguments)
+
+    monkeypatch.setattr(job, "write_rows", meanwhile)
+    with pytest.raises(InputError, match="the folder isn't empty"):
+        prepare(settings(tmp_path), progress=False)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["thesis.txt"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the test forks a process to kill")
+def test_what_a_killed_preparation_leaves_is_gone_after_the_next(tree, tmp_path):
+    pid = os.fork()
+    if not pid:
+        job.draw_overview = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+        prepare(settings(tmp_path), progress=False)
+    os.waitpid(pid, 0)
+    assert {path.name for path in tmp_path.iterdir()} > {"in"}, "something is left"
+    prepare(settings(tmp_path), progress=False)
+    assert {path.name for path in tmp_path.iterdir()} == {"in", "out"}
 
 
 def test_splits_by_folders(tmp_path, make):
