@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from ..errors import InputError, did_you_mean
 
 # It would ask PyPI for a newer release when it is imported; 2.0.8 is the last one under the MIT licence.
-os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 import albumentations
 
 PATCH_SIZE = "patch_size"

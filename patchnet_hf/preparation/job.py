@@ -76,7 +76,7 @@ def prepare(settings: PreparationSettings, progress: bool = True) -> Preparation
 
     Args:
         settings: what to prepare, and how.
-        progress: whether to show a bar.
+        progress: whether to show a bar, where there is a terminal.
 
     Raises:
         InputError: nothing usable is found; the path of a file says nothing or two things, or a file can't be used
@@ -155,7 +155,7 @@ def _plan(found: InputFiles, settings: PreparationSettings, progress: bool) -> t
         there = {file.name for file in found.captures}
         bad += [BadFile(name, "a list names it, but it isn't there") for name in sorted(listed.keys() - there)]
     names, jobs = OutputNames(), []
-    for file in tqdm(found.captures, unit="file", desc="reading paths", delay=0.5, disable=not progress):
+    for file in tqdm(found.captures, unit="file", desc="reading paths", delay=0.5, disable=None if progress else True):
         if isinstance(meanings, Layout) and meanings.ignores(file.name):
             ignored += 1
             continue
@@ -237,7 +237,7 @@ def _prepared_rows(
             short.append(job.file.name)
         return prepared.rows
 
-    with tqdm(total=len(jobs), unit="file", desc="preparing", delay=0.5, disable=not progress) as bar:
+    with tqdm(total=len(jobs), unit="file", desc="preparing", delay=0.5, disable=None if progress else True) as bar:
         try:
             for job in jobs:
                 ahead.append((job, pool.submit(_prepare_file, job, work, settings)))

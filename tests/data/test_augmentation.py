@@ -3,6 +3,7 @@
 import colorsys
 import io
 import json
+import os
 import pickle
 import random
 import subprocess
@@ -494,6 +495,15 @@ def test_an_augmentation_sees_the_grown_face_box_alone(captures):
     views = augmented(captures)
     views.augmentation = Augmentation([{"transform": "CenterCrop", "height": 40, "width": 40}], 40)
     np.testing.assert_array_equal(views[0]["pixel_values"][0], noise(60, 80)[10:50, 20:60])
+
+
+@pytest.mark.parametrize(("given", "then"), [(None, "1"), ("true", "true")])
+def test_whether_albumentations_asks_for_updates_is_up_to_the_user(given, then):
+    code = "import os, patchnet_hf.data.transforms; print(os.environ['NO_ALBUMENTATIONS_UPDATE'])"
+    environment = {name: value for name, value in os.environ.items() if name != "NO_ALBUMENTATIONS_UPDATE"}
+    environment |= {} if given is None else {"NO_ALBUMENTATIONS_UPDATE": given}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert done.stdout.split() == [then], done.stderr
 
 
 def test_evaluation_is_not_augmented(captures):

@@ -200,6 +200,14 @@ def test_endings_of_names():
     assert output_suffix(".jpg", ImageSettings(reencode="png"), False) == ".png"
 
 
+@pytest.mark.parametrize("mode", ["1", "P"])
+def test_pngs_of_fewer_bits_and_palettes_get_eight_bits_a_channel(make, mode):
+    stream = io.BytesIO()
+    PIL.Image.fromarray(make.picture(120, 90)).convert(mode).save(stream, "png")
+    crop = PIL.Image.open(io.BytesIO(prepare_image(stream.getvalue(), box_of, ImageSettings(expand=1.3)).data))
+    assert crop.mode == {"1": "L", "P": "RGB"}[mode]
+
+
 def test_encoding_keeps_gray_gray(make):
     gray = make.picture()[:, :, 0]
     with PIL.Image.open(io.BytesIO(encode(gray, None))) as image:

@@ -11,6 +11,7 @@ import datasets
 import numpy as np
 import PIL.Image
 import pytest
+from tqdm import tqdm
 
 from patchnet_hf.data.csv_files import BadRow, find_csv_files, read_rows
 from patchnet_hf.data.decoding import decode_image, turbojpeg_is_available
@@ -466,6 +467,14 @@ def test_mistakes_are_one_line(arguments, message, tree, tmp_path, script_here, 
     assert message in done.stderr and "Traceback" not in done.stderr
     assert done.stderr.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_a_log_has_no_progress_bar(tmp_path, make, monkeypatch, capsys):
+    # One that doesn't wait whether there is enough to do.
+    monkeypatch.setattr(job, "tqdm", lambda *given, **options: tqdm(*given, **{**options, "delay": 0}))
+    make.write(tmp_path / "in" / "live" / "1.png", make.encoded(make.picture(), "png"))
+    prepare(settings(tmp_path))
+    assert capsys.readouterr().err == ""
 
 
 def test_an_empty_folder(tmp_path, make):
