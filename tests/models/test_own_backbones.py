@@ -252,10 +252,12 @@ LOADING = """
 import json, sys
 import torch
 {package}
-from transformers import AutoModelForImageClassification
+from transformers.dynamic_module_utils import get_class_from_dynamic_module
 patches = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(1))
 for folder in sys.argv[1:]:
-    model = AutoModelForImageClassification.from_pretrained(folder, trust_remote_code=True).eval()
+    # By name, because trust_remote_code of transformers 5 takes the class of a package that has registered the type.
+    model_class = get_class_from_dynamic_module("modeling_patchnet.PatchNetForImageClassification", folder)
+    model = model_class.from_pretrained(folder).eval()
     assert type(model).__module__.startswith("transformers_modules.")
     with torch.no_grad():
         print(json.dumps(model(patches).logits.tolist()))
