@@ -531,15 +531,14 @@ def test_time_left_is_at_the_pace_of_this_process():
     assert seconds_left(1.0, 0, 0, 10) is None and seconds_left(1.0, 0, 10, 10) is None
 
 
-def training_process(project, folder, *, api_url, launcher=(), broken=False):
+def training_process(project, folder, *, api_url, launcher=()):
     """`scripts/train.py --telegram true`, started in a new `folder` that holds its `.env` and all it writes."""
     folder.mkdir()
-    train = test_trainer.captures(24, 0)
-    if broken:
-        rows = train.to_list()
-        rows[-1]["image"] = {"bytes": b"no picture", "path": None}
-        train = datasets.Dataset.from_list(rows, features=train.features)
-    sets = {"train": train, "near": test_trainer.captures(13, 1), "far": test_trainer.captures(8, 2)}
+    sets = {
+        "train": test_trainer.captures(24, 0),
+        "near": test_trainer.captures(13, 1),
+        "far": test_trainer.captures(8, 2),
+    }
     datasets.DatasetDict(sets).save_to_disk(folder / "data")
     (folder / ".env").write_text(f"TELEGRAM_TOKEN={TOKEN}\nTELEGRAM_CHAT_ID=1\nTELEGRAM_API_URL={api_url}\n")
     command = [sys.executable, *launcher, project / "scripts" / "train.py", "--telegram", "true", "--use_cpu", "true"]
@@ -550,6 +549,24 @@ def training_process(project, folder, *, api_url, launcher=(), broken=False):
     with open(folder / "stdout", "wb") as stdout, open(folder / "stderr", "wb") as stderr:
         words = [str(word) for word in command]
         return subprocess.Popen(words, cwd=folder, env=environment, stdout=stdout, stderr=stderr)
+
+
+# What no user can mend: a script whose third step fails.
+WITH_A_DEFECT = """
+import runpy, sys
+from patchnet_hf.training.trainer import PatchNetTrainer
+
+step = PatchNetTrainer.training_step
+
+def training_step(self, *arguments, **options):
+    if self.state.global_step == 2:
+        raise RuntimeError("a defect")
+    return step(self, *arguments, **options)
+
+PatchNetTrainer.training_step = training_step
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
 
 
 @pytest.fixture(scope="module")
@@ -564,8 +581,10 @@ def processes(tmp_path_factory, project):
         away = f"http://127.0.0.1:{unused.getsockname()[1]}"
         try:
             running["done"] = training_process(project, folder / "done", api_url=apis["done"].url, launcher=two)
-            crashing = {"api_url": apis["crashed"].url, "broken": True}
-            running["crashed"] = training_process(project, folder / "crashed", **crashing)
+            defect = ["-c", WITH_A_DEFECT]
+            running["crashed"] = training_process(
+                project, folder / "crashed", api_url=apis["crashed"].url, launcher=defect
+            )
             running["away"] = training_process(project, folder / "away", api_url=away)
             running["refused"] = training_process(
                 project, folder / "refused", api_url=apis["done"].url + "/elsewhere", launcher=two
