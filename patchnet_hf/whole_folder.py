@@ -25,6 +25,7 @@ def check_output_folder(
     files: Collection[str],
     is_one: Callable[[Path], bool],
     overwrite: bool = False,
+    foreign_entries: Callable[[Path], list[str]] | None = None,
 ) -> None:
     """
     Makes sure that results of a kind may be written to a folder.
@@ -34,6 +35,7 @@ def check_output_folder(
         files: names of what such a folder holds.
         is_one: whether a folder holds such results.
         overwrite: whether they may be replaced.
+        foreign_entries: names what in such a folder isn't a part of it; by default all that isn't among `files`.
 
     Raises:
         InputError: it holds something else, or results that aren't to be overwritten, or can't be written.
@@ -49,7 +51,11 @@ def check_output_folder(
             raise InputError(
                 f"output {output}: {kind} is there already; name a new folder, or replace it by --overwrite"
             )
-        if foreign := sorted(entry.name for entry in folder.iterdir() if entry.name not in files):
+        if foreign_entries is None:
+            foreign = sorted(entry.name for entry in folder.iterdir() if entry.name not in files)
+        else:
+            foreign = foreign_entries(folder)
+        if foreign:
             raise InputError(
                 f"output {output}: beside the {noun} there is {', '.join(foreign[:5])}"
                 f"{' …' if len(foreign) > 5 else ''}, which overwriting would delete; name another folder"

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from ..errors import InputError
 from ..text_table import text_table
-from ..whole_folder import FINISHED_FOLDER, resumable_folder
+from ..whole_folder import FINISHED_FOLDER, check_output_folder, resumable_folder
 from .csv_files import BadRow, CaptureRow, CsvFile, CsvLayout, find_csv_files, read_layout, read_rows
 from .decoding import turbojpeg_is_available
 from .schema import LABELS, LIVE, capture_features
@@ -114,7 +114,7 @@ def convert_csv(
     if num_proc < 1:
         raise InputError(f"num_proc is {num_proc}, expected at least 1")
     target = Path(os.path.realpath(output))
-    _check_output(target, output, overwrite)
+    _check_output(output, overwrite)
     files = find_csv_files(csv_paths)
     layouts = {file.path: read_layout(file.path) for file in files}
     splits: dict[str, list[CsvFile]] = {}
@@ -123,7 +123,7 @@ def convert_csv(
     row_counts, labels = _survey(files, layouts)
     turbojpeg_is_available()  # looked for once, before many threads ask
     try:
-        with resumable_folder(target, check=lambda: _check_output(target, output, overwrite)) as work:
+        with resumable_folder(target, check=lambda: _check_output(output, overwrite)) as work:
             (work / _SHARDS_FOLDER).mkdir(exist_ok=True)
             patch_types = sorted(labels)
             while True:
@@ -258,25 +258,12 @@ def _survey(files: Sequence[CsvFile], layouts: dict[Path, CsvLayout]) -> tuple[d
     return row_counts, {name: row.label for name, row in first.items()}
 
 
-def _check_output(target: Path, given: str | os.PathLike, overwrite: bool) -> None:
-    if not target.exists():
-        return
-    if not target.is_dir():
-        raise InputError(f"output {given}: a file stands there; name a new folder")
-    if not any(target.iterdir()):
-        return
-    if not (target / _SPLITS_FILE).is_file():
-        raise InputError(f"output {given}: the folder isn't empty and holds no dataset; name a new or empty folder")
-    if not overwrite:
-        raise InputError(
-            f"output {given}: a dataset is there already; name a new folder, or replace it by --overwrite"
-        )
-    foreign = _foreign_entries(target)
-    if foreign:
-        raise InputError(
-            f"output {given}: beside the dataset there is {', '.join(foreign[:5])}"
-            f"{' …' if len(foreign) > 5 else ''}, which overwriting would delete; name another folder"
-        )
+def _check_output(output: str | os.PathLike, overwrite: bool) -> None:
+    check_output_folder(output, "a dataset", (), _is_dataset, overwrite, _foreign_entries)
+
+
+def _is_dataset(folder: Path) -> bool:
+    return (folder / _SPLITS_FILE).is_file()
 
 
 def _foreign_entries(folder: Path) -> list[str]:
