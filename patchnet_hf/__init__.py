@@ -4,38 +4,22 @@ Importing this package registers the model with transformers' Auto classes: they
 saves carries its own code, for those who load it without this package (`trust_remote_code=True`).
 """
 
-from transformers import (
-    AutoConfig,
-    AutoImageProcessor,
-    AutoModel,
-    AutoModelForImageClassification,
-    AutoVideoProcessor,
-)
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from .models import (
-    PatchNetConfig,
-    PatchNetForImageClassification,
-    PatchNetImageProcessor,
-    PatchNetModel,
-    PatchNetModelOutput,
-    PatchNetOutput,
-    PatchNetPreTrainedModel,
-)
+if TYPE_CHECKING:
+    from .models import (
+        PatchNetConfig,
+        PatchNetForImageClassification,
+        PatchNetImageProcessor,
+        PatchNetModel,
+        PatchNetModelOutput,
+        PatchNetOutput,
+        PatchNetPreTrainedModel,
+    )
 
 __version__ = "0.1.0"
-
-AutoConfig.register("patchnet", PatchNetConfig, exist_ok=True)
-AutoModel.register(PatchNetConfig, PatchNetModel, exist_ok=True)
-AutoModelForImageClassification.register(PatchNetConfig, PatchNetForImageClassification, exist_ok=True)
-AutoImageProcessor.register(PatchNetConfig, slow_image_processor_class=PatchNetImageProcessor, exist_ok=True)
-# The image pipeline of transformers 5 looks for a video processor as well, takes for granted that a model with code of
-# its own has one, and asks whether to trust that code; where none is registered for a type of model, it doesn't ask.
-AutoVideoProcessor.register(PatchNetConfig, None, exist_ok=True)
-
-PatchNetConfig.register_for_auto_class()
-PatchNetModel.register_for_auto_class("AutoModel")
-PatchNetForImageClassification.register_for_auto_class("AutoModelForImageClassification")
-PatchNetImageProcessor.register_for_auto_class()
 
 __all__ = [
     "PatchNetConfig",
@@ -46,3 +30,23 @@ __all__ = [
     "PatchNetOutput",
     "PatchNetPreTrainedModel",
 ]
+
+
+def __getattr__(name: str):
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from . import models
+
+    return getattr(models, name)
+
+
+def _is_for_a_script() -> bool:
+    """Whether the process is one of this project's scripts."""
+    program = getattr(sys.modules.get("__main__"), "__file__", None)
+    return program is not None and Path(program).resolve().parent == Path(__file__).resolve().parents[1] / "scripts"
+
+
+# A script imports the models once it needs them, which registers them: torch, timm and transformers take seconds to
+# import, which --help and the answer to a wrong option don't have.
+if not _is_for_a_script():
+    from . import models  # noqa: F401

@@ -1,6 +1,7 @@
 #!/usr/bin/env python
 """Measures speed on the machine that it runs on."""
 
+import dataclasses
 import json
 import shlex
 import sys
@@ -44,6 +45,39 @@ examples:
   benchmark.py data --sizes 1280x720 --workers 0 4 8 --json data.json
 """
 
+TRAIN = """\
+Measures how long a step of training takes (two views of each capture, forward, backward, update): by the Trainer of
+scripts/train.py, from views in memory and from JPEG captures; by a bare loop over the same network, which is what the
+machine can do at most; and by the way of the reference implementation, in float32 and with its loss in Python.
+"""
+
+TRAIN_EXAMPLES = """\
+examples:
+  benchmark.py train
+      ResNet-18 on patches of 160, 32 captures in a step; some five minutes on two cores
+  benchmark.py train --backbone fastvit_t8 --patch-size 256 --batch-size 16 --workers 2 --json train.json
+  benchmark.py train --device cuda --batch-size 256 --workers 16 --compile
+"""
+
+METRICS = """\
+Measures how long it takes to compute all numbers of a set of scores (ACER, EER, AUC and the others), and their
+confidence intervals.
+"""
+
+STARTUP = """\
+Measures how long it takes to import the package, against transformers and timm alone, and until --help answers.
+"""
+
+ALL = """\
+Measures everything that the other commands do, with their defaults: some fifteen minutes on two cores.
+"""
+
+ALL_EXAMPLES = """\
+examples:
+  benchmark.py all --json benchmark.json
+  benchmark.py all --model outputs/demo --markdown
+"""
+
 VARIANTS = ("eager", "bf16", "compile", "onnx", "int8", "pipeline")
 
 
@@ -51,8 +85,12 @@ def main() -> int:
     parser = CommandParser(prog="benchmark.py", description=DESCRIPTION)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_data(commands)
+    _add_train(commands)
     _add_infer(commands)
+    _add_metrics(commands)
+    _add_startup(commands)
     _add_central_difference(commands)
+    _add_all(commands)
     arguments = parser.parse_args()
     return arguments.run(arguments)
 
@@ -83,6 +121,57 @@ def _add_data(commands) -> None:
         default="configs/augmentation/medium2.json",
         metavar="FILE",
         help="of the recipe resize and the reference (default: configs/augmentation/medium2.json)",
+    )
+    _add_output(command)
+
+
+def _add_train(commands) -> None:
+    command = commands.add_parser("train", help="steps of training a second", description=TRAIN, epilog=TRAIN_EXAMPLES)
+    command.set_defaults(run=_train)
+    trained = command.add_argument_group("what is trained")
+    trained.add_argument("--backbone", default="resnet18", metavar="NAME", help="of timm (default: resnet18)")
+    trained.add_argument(
+        "--backbone-kwargs", type=_mapping, default={}, metavar="JSON", help="further arguments of the backbone"
+    )
+    trained.add_argument("--patch-size", type=int, default=160, metavar="PIXELS", help="side of a view (default: 160)")
+    trained.add_argument("--batch-size", type=int, default=32, metavar="N", help="captures in a step (default: 32)")
+    trained.add_argument(
+        "--precision", default="auto", metavar="NAME", help="auto, float32, bfloat16 or float16 (default: auto)"
+    )
+    trained.add_argument("--compile", action="store_true", help="compile the network")
+    data = command.add_argument_group("JPEG captures")
+    data.add_argument("--size", type=_size, default=(640, 480), metavar="WIDTHxHEIGHT", help="(default: 640x480)")
+    data.add_argument("--workers", type=int, default=1, metavar="N", help="data workers (default: 1)")
+    measured = command.add_argument_group("measurement")
+    measured.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="what computes (default: cpu)")
+    measured.add_argument("--threads", type=int, metavar="N", help="to compute with (default: one for each core)")
+    measured.add_argument(
+        "--steps", type=int, metavar="N", help="timed steps of a turn (default: 4, on a GPU 100)"
+    )  # fmt: skip
+    measured.add_argument("--repeats", type=int, default=5, metavar="N", help="turns of each way (default: 5)")
+    _add_output(command)
+
+
+def _add_metrics(commands) -> None:
+    command = commands.add_parser("metrics", help="numbers of ten million scores", description=METRICS)
+    command.set_defaults(run=_metrics)
+    command.add_argument("--scores", type=int, default=10_000_000, metavar="N", help="(default: 10000000)")
+    command.add_argument("--repeats", type=int, default=3, metavar="N", help="timed computations (default: 3)")
+    _add_output(command)
+
+
+def _add_startup(commands) -> None:
+    command = commands.add_parser("startup", help="imports and --help", description=STARTUP)
+    command.set_defaults(run=_startup)
+    command.add_argument("--repeats", type=int, default=5, metavar="N", help="timed starts of each (default: 5)")
+    _add_output(command)
+
+
+def _add_all(commands) -> None:
+    command = commands.add_parser("all", help="all of these", description=ALL, epilog=ALL_EXAMPLES)
+    command.set_defaults(run=_all)
+    command.add_argument(
+        "--model", metavar="DIR", help="a trained model for infer (default: ResNet-18 with random weights)"
     )
     _add_output(command)
 
@@ -178,6 +267,45 @@ def _data(arguments) -> int:
         augmentation=arguments.augmentation,
     )
     _report(measure_data(settings, show_progress), arguments)
+    return 0
+
+
+def _train(arguments) -> int:
+    from patchnet_hf.benchmarks.output import check_json, show_progress
+    from patchnet_hf.benchmarks.training import measure_training
+    from patchnet_hf.benchmarks.training_settings import TrainingSettings
+
+    check_json(arguments.json)
+    names = (field.name for field in dataclasses.fields(TrainingSettings))
+    settings = TrainingSettings(**{name: getattr(arguments, name) for name in names})
+    _report(measure_training(settings, show_progress), arguments)
+    return 0
+
+
+def _metrics(arguments) -> int:
+    from patchnet_hf.benchmarks.metrics import measure_metrics
+    from patchnet_hf.benchmarks.output import check_json, show_progress
+
+    check_json(arguments.json)
+    _report(measure_metrics(arguments.scores, arguments.repeats, show_progress), arguments)
+    return 0
+
+
+def _startup(arguments) -> int:
+    from patchnet_hf.benchmarks.output import check_json, show_progress
+    from patchnet_hf.benchmarks.startup import measure_startup
+
+    check_json(arguments.json)
+    _report(measure_startup(arguments.repeats, show_progress), arguments)
+    return 0
+
+
+def _all(arguments) -> int:
+    from patchnet_hf.benchmarks.everything import measure_all
+    from patchnet_hf.benchmarks.output import check_json, show_progress
+
+    check_json(arguments.json)
+    _report(measure_all(arguments.model, show_progress), arguments)
     return 0
 
 

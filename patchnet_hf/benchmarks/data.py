@@ -1,6 +1,5 @@
 """The job behind `scripts/benchmark.py data`: images a second from JPEG files to batches."""
 
-import csv
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -9,19 +8,19 @@ from pathlib import Path
 
 import cv2
 import datasets
-import numpy as np
 import torch
 
 from ..cards.markdown import table as markdown_table
 from ..data.augmentation import Augmentation
 from ..data.collation import ViewCollator
-from ..data.conversion import convert_csv
 from ..data.schema import LABELS
 from ..data.views import TrainingViews
 from ..errors import InputError
 from ..models import PatchNetImageProcessor
 from ..text_table import counted, text_table
+from .captures import jpeg_captures
 from .machine import Machine, torch_threads, usable_cores
+from .memory import megabytes, peak_memory
 from .reference_loader import ReferenceViews
 from .timing import Timing, interleaved
 
@@ -30,8 +29,7 @@ PATCHES, RESIZE = "recipe patches", "recipe resize"
 PATCH_SIZE, RESIZED_PATCH_SIZE = 160, 224
 SIZES = ((640, 480), (1920, 1080))
 BATCH_SIZE, IMAGES, REPEATS = 16, 64, 9
-JPEG_QUALITY = 90
-HEADER = ("way", "images/s of a core", "times as fast")
+HEADER = ("way", "images/s of a core", "times as fast", "memory, MB")
 
 
 @dataclass(frozen=True)
@@ -72,12 +70,14 @@ class SizeResult:
         width, height: in pixels.
         kilobytes: mean size of a file.
         timings: by number of workers and way, of passes over all pictures.
+        memory: the most that a pass of the process itself takes in bytes, by way; `None` where the system doesn't tell.
     """
 
     width: int
     height: int
     kilobytes: float
     timings: dict[int, dict[str, Timing]]
+    memory: dict[str, int | None]
 
 
 @dataclass(frozen=True)
@@ -117,6 +117,7 @@ class DataBenchmark:
                         for workers, of_workers in result.timings.items()
                     },
                     "times_as_fast": {way: self.times_as_fast(result, way) for way in result.timings[0]},
+                    "memory_bytes": result.memory,
                 }
                 for result in self.results
             ],
@@ -128,7 +129,12 @@ class DataBenchmark:
         for result in self.results:
             name = f"{result.width} x {result.height} pixels, {result.kilobytes:.0f} kB"
             rows = [
-                [way, f"{self.images_per_second(result, 0, way):.0f}", f"{self.times_as_fast(result, way):.2f}"]
+                [
+                    way,
+                    f"{self.images_per_second(result, 0, way):.0f}",
+                    f"{self.times_as_fast(result, way):.2f}",
+                    megabytes(result.memory[way]),
+                ]
                 for way in result.timings[0]
             ]
             yield f"{counted(self.settings.images, 'JPEG file')} of {name}, {passes} of each in turn:"
@@ -169,65 +175,48 @@ def measure_data(
     with tempfile.TemporaryDirectory() as folder, torch_threads(1), _opencv_threads(0):
         for width, height in settings.sizes:
             progress(f"making pictures of {width} x {height}")
-            paths, captures = _captures(Path(folder, f"{width}x{height}"), width, height, settings.images)
+            paths, captures = jpeg_captures(Path(folder, f"{width}x{height}"), width, height, settings.images)
             views = _views(paths, captures, settings.augmentation)
             timings = {}
             for workers in settings.workers:
                 progress(f"{width} x {height}, {counted(workers, 'worker')}")
-                loaders = {way: _loader(of_way, collate, workers) for way, (of_way, collate) in views.items()}
-                calls = {way: _pass_over(loader) for way, loader in loaders.items()}
+                loaders = {way: _loader(way_views, workers) for way, (way_views, _) in views.items()}
+                calls = {way: _pass_over(loader, views[way][1]) for way, loader in loaders.items()}
                 timings[workers] = interleaved(calls, settings.repeats, warm_up=1)
+                if not workers:
+                    memory = {way: peak_memory(call) for way, call in calls.items()}
                 del calls, loaders
             size = sum(path.stat().st_size for path in paths) / len(paths) / 1000
-            results.append(SizeResult(width, height, size, timings))
+            results.append(SizeResult(width, height, size, timings, memory))
     return DataBenchmark(settings, machine, tuple(results))
 
 
 def _views(paths: Sequence[Path], captures: datasets.Dataset, augmentation: str) -> dict[str, tuple]:
-    """Datasets of views by way, each with what collates them (`None`: as PyTorch does)."""
+    """Datasets of views by way, each with the processor that normalises its batches; `None`: they are already."""
     patches = PatchNetImageProcessor(patch_size=PATCH_SIZE)
     resize = PatchNetImageProcessor(mode="resize", patch_size=RESIZED_PATCH_SIZE)
     transforms = Augmentation.read(augmentation, RESIZED_PATCH_SIZE)
     augmented = f"{RESIZE}, {Path(augmentation).name}"
     return {
         REFERENCE: (ReferenceViews(paths, transforms.steps, RESIZED_PATCH_SIZE), None),
-        PATCHES: (TrainingViews(captures, patches, LABELS), ViewCollator(patches)),
-        RESIZE: (TrainingViews(captures, resize, LABELS), ViewCollator(resize)),
-        augmented: (TrainingViews(captures, resize, LABELS, augmentation=transforms), ViewCollator(resize)),
+        PATCHES: (TrainingViews(captures, patches, LABELS), patches),
+        RESIZE: (TrainingViews(captures, resize, LABELS), resize),
+        augmented: (TrainingViews(captures, resize, LABELS, augmentation=transforms), resize),
     }
 
 
-def _captures(folder: Path, width: int, height: int, count: int) -> tuple[list[Path], datasets.Dataset]:
-    """Pictures as JPEG files, and an Arrow dataset of them."""
-    folder.mkdir()
-    paths = [folder / f"{number}.jpg" for number in range(count)]
-    for number, path in enumerate(paths):
-        cv2.imwrite(str(path), _picture(width, height, number), [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-    with open(folder / "train.csv", "w", encoding="utf-8", newline="") as file:
-        csv.writer(file).writerows((path.name, number % 2) for number, path in enumerate(paths))
-    convert_csv([folder / "train.csv"], folder / "arrow", progress=False)
-    return paths, datasets.load_from_disk(folder / "arrow")["train"]
-
-
-def _picture(width: int, height: int, seed: int) -> np.ndarray:
-    """Soft shapes under a sensor's noise, which come to about as many bytes as a photograph of a face."""
-    random = np.random.default_rng(seed)
-    shapes = cv2.resize(
-        random.integers(0, 256, (12, 16, 3), dtype=np.uint8), (width, height), interpolation=cv2.INTER_CUBIC
-    )
-    return (shapes + random.normal(size=shapes.shape, scale=4)).round().clip(0, 255).astype(np.uint8)
-
-
-def _loader(views: torch.utils.data.Dataset, collate: Callable | None, workers: int) -> torch.utils.data.DataLoader:
+def _loader(views: torch.utils.data.Dataset, workers: int) -> torch.utils.data.DataLoader:
+    collate = None if isinstance(views, ReferenceViews) else ViewCollator()
     return torch.utils.data.DataLoader(
         views, BATCH_SIZE, collate_fn=collate, num_workers=workers, persistent_workers=workers > 0
     )
 
 
-def _pass_over(loader: torch.utils.data.DataLoader) -> Callable[[], None]:
+def _pass_over(loader: torch.utils.data.DataLoader, processor: PatchNetImageProcessor | None) -> Callable[[], None]:
     def run() -> None:
-        for _ in loader:
-            pass
+        for batch in loader:
+            if processor is not None:
+                processor.normalize_views(batch["pixel_values"])
 
     return run
 

@@ -17,6 +17,7 @@ from .agreement import mismatch
 from .inference_result import Comparison, InferenceBenchmark, Row
 from .inference_settings import BASELINE, InferenceSettings
 from .machine import Machine, torch_threads
+from .memory import peak_memory
 from .pictures import noise_pictures
 from .subject import Subject
 from .timing import interleaved
@@ -25,6 +26,9 @@ from .variants import Batch, Unavailable, Variant, VariantMaker, log_odds_of
 # Pictures that every variant's answers are checked on.
 CHECKED = 8
 PROCESSOR = "image processor"
+# ONNX Runtime keeps what it has taken, so that only its first call shows it. Of the others the first call compiles, or
+# imports, and the next one shows what a batch takes.
+KEEP_MEMORY = ("onnx", "int8")
 
 Progress = Callable[[str], None]
 
@@ -76,13 +80,15 @@ def _compare(maker: VariantMaker, captures: int, settings: InferenceSettings, pr
         try:
             with _quiet_compiler():
                 variant = getattr(maker, name)()
+                memory = _memory(name, variant, batches[0], maker.device)
                 given = _answers(variant, batches)
         except Unavailable as error:
             rows.append(Row(name, reason=str(error)))
             continue
         difference = float(np.abs(given - expected).max())
         reason = mismatch(expected, given, variant.tolerance, maker.subject.scale)
-        rows.append(Row(name, difference=difference if math.isfinite(difference) else None, reason=reason))
+        known = difference if math.isfinite(difference) else None
+        rows.append(Row(name, difference=known, reason=reason, memory=memory))
         if reason is None:
             variants[name] = variant
     if BASELINE not in variants:
@@ -107,6 +113,13 @@ def _expected(subject: Subject, batches: Sequence[Batch]) -> np.ndarray:
             f"{subject.model.config.backbone} can't take patches of {size} x {size}: {first_line(error)}"
         ) from error
     return log_odds_of(torch.cat(logits))
+
+
+def _memory(name: str, variant: Variant, batch: Batch, device: str) -> int | None:
+    """The most that a batch takes beyond the loaded model, in bytes."""
+    if name not in KEEP_MEMORY:
+        _answers(variant, [batch])
+    return peak_memory(lambda: _answers(variant, [batch]), device)
 
 
 def _answers(variant: Variant, batches: Sequence[Batch]) -> np.ndarray:

@@ -6,10 +6,11 @@ from ..cards.markdown import table as markdown_table
 from ..text_table import counted, text_table
 from .inference_settings import BASELINE, VARIANTS, InferenceSettings
 from .machine import Machine
+from .memory import megabytes
 from .subject import Subject
 from .timing import Timing
 
-HEADER = ("variant", "median ms", "p95 ms", "captures/s", "times as fast", "log-odds off by")
+HEADER = ("variant", "median ms", "p95 ms", "captures/s", "times as fast", "memory, MB", "log-odds off by")
 
 
 @dataclass(frozen=True)
@@ -22,12 +23,14 @@ class Row:
         timing: of a batch; `None` where it wasn't timed.
         difference: largest difference of live log-odds from those of PyTorch in float32; `None` where it gave none.
         reason: why it wasn't timed.
+        memory: the most that a batch takes beyond the loaded model, in bytes; `None` where the system doesn't tell.
     """
 
     variant: str
     timing: Timing | None = None
     difference: float | None = None
     reason: str | None = None
+    memory: int | None = None
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,7 @@ class Comparison:
             "captures_per_second": self.captures / row.timing.median,
             "times_as_fast": self.ratio(row.timing),
             "log_odds_difference": row.difference,
+            "memory_bytes": row.memory,
             "ms": [1000 * float(seconds) for seconds in row.timing.seconds],
         }
 
@@ -96,10 +100,11 @@ class Comparison:
     def _numbers(self, row: Row) -> list[str]:
         difference = "" if row.difference is None else f"{row.difference:.1g}"
         if row.timing is None:
-            return ["not timed", "", "", "", difference]
+            return ["not timed", "", "", "", "", difference]
         median, p95 = (f"{1000 * seconds:.1f}" for seconds in (row.timing.median, row.timing.percentile(95)))
         ratio = self.ratio(row.timing)
-        return [median, p95, f"{self.captures / row.timing.median:.1f}", f"{ratio:.2f}", difference]
+        per_second = f"{self.captures / row.timing.median:.1f}"
+        return [median, p95, per_second, f"{ratio:.2f}", megabytes(row.memory), difference]
 
     def title(self) -> str:
         """What a batch is."""

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -47,15 +48,41 @@ def interleaved(calls: Mapping[str, Callable[[], object]], repeats: int = 20, wa
     >>> timings["long"].median > timings["short"].median
     True
     """
+    return in_turn({name: partial(_seconds, call) for name, call in calls.items()}, repeats, warm_up)
+
+
+def in_turn(
+    measures: Mapping[str, Callable[[], float]], repeats: int, warm_up: int = 0, progress: Callable = lambda doing: None
+) -> dict[str, Timing]:
+    """
+    As [`interleaved`], of things that take their own time, because not all of a call is to be counted.
+
+    Args:
+        measures: by name; each does its work once and returns the seconds that count.
+        repeats, warm_up: as there.
+        progress: is told what is measured next.
+
+    Raises:
+        ValueError: as there.
+
+    >>> in_turn({"half": lambda: 0.5}, repeats=2)["half"].median
+    0.5
+    """
     if repeats < 1 or warm_up < 0:
         raise ValueError(f"repeats is {repeats}, warm_up {warm_up}; expected at least 1 and at least 0")
-    seconds = {name: np.empty(repeats) for name in calls}
-    for call in calls.values():
+    seconds = {name: np.empty(repeats) for name in measures}
+    for name, measure in measures.items():
         for _ in range(warm_up):
-            call()
+            progress(f"warming up: {name}")
+            measure()
     for turn in range(repeats):
-        for name, call in calls.items():
-            start = time.perf_counter()
-            call()
-            seconds[name][turn] = time.perf_counter() - start
+        for name, measure in measures.items():
+            progress(f"{turn + 1} of {repeats}: {name}")
+            seconds[name][turn] = measure()
     return {name: Timing(times) for name, times in seconds.items()}
+
+
+def _seconds(call: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start

@@ -267,6 +267,9 @@ class PatchNetTrainingArguments(TrainingArguments):
             "offered."
         },
     )
+    logging_nan_inf_filter: bool = field(
+        default=False, metadata={"help": "Left off: it waits for the device in each step, and hides a divergence."}
+    )
     remove_unused_columns: bool = field(
         default=False, metadata={"help": "Left off: views need columns that the model doesn't take."}
     )

@@ -18,6 +18,7 @@ from ..data.balancing import BalancedSampling
 from ..data.loading import RunCaptures, Streaming, load_run_captures
 from ..data.overlap import check_no_shared_images, shared_images
 from ..errors import InputError
+from ..process_memory import keep_freed_memory
 from .arguments import DataArguments, ModelArguments, PatchNetTrainingArguments, cores_of_a_process, resume_choice
 from .callbacks import ConsoleCallback, LinesCallback
 from .cards import leave_card
@@ -88,6 +89,7 @@ def train_and_evaluate(
     with alike_everywhere():
         if arguments.device.type == "cpu":
             torch.set_num_threads(arguments.cpu_threads or cores_of_a_process())
+            keep_freed_memory()
         set_seed(arguments.seed)
         network = build_model(model, data.patch_size, patch_types, live)
         unmatched, pretrained = [], {}

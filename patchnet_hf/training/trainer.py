@@ -1,5 +1,6 @@
 """The Trainer of PatchNet."""
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -142,7 +143,7 @@ class PatchNetTrainer(
         super().__init__(
             model=model,
             args=args,
-            data_collator=data_collator or ViewCollator(processing_class),
+            data_collator=data_collator or ViewCollator(),
             train_dataset=train_dataset,
             eval_dataset=self._as_views(eval_dataset, processing_class),
             processing_class=processing_class,
@@ -165,6 +166,14 @@ class PatchNetTrainer(
         if isinstance(eval_dataset, Dataset):
             return EvaluationViews(eval_dataset, processor)
         return eval_dataset
+
+    def _prepare_inputs(self, inputs):
+        """As transformers' own; views that are still bytes are normalised on the device."""
+        inputs = super()._prepare_inputs(inputs)
+        views = inputs["pixel_values"]
+        if views.dtype == torch.uint8:
+            inputs["pixel_values"] = self.processing_class.normalize_views(views)
+        return inputs
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         """As [`transformers.Trainer.compute_loss`]; in training keeps the numbers that the next log reports."""
@@ -226,8 +235,25 @@ class PatchNetTrainer(
             self.log(log_of_best(best))
 
     def get_train_dataloader(self):
-        """As [`transformers.Trainer.get_train_dataloader`]; its workers outlast signals to the process group."""
-        return self._with_own_workers(super().get_train_dataloader())
+        """As [`transformers.Trainer.get_train_dataloader`]; its workers outlast epochs, and signals to the process
+        group."""
+        with self._lasting_workers():
+            return self._with_own_workers(super().get_train_dataloader())
+
+    @contextmanager
+    def _lasting_workers(self):
+        """Loaders made in the block keep their workers from epoch to epoch: to start one takes longer than many steps.
+
+        A stream is told its epoch in this process alone. Those of evaluation sets end: there are as many as sets.
+        """
+        asked = self.args.dataloader_persistent_workers
+        self.args.dataloader_persistent_workers = asked or (
+            self.args.dataloader_num_workers > 0 and isinstance(self.train_dataset, TrainingViews)
+        )
+        try:
+            yield
+        finally:
+            self.args.dataloader_persistent_workers = asked
 
     def get_eval_dataloader(self, eval_dataset=None):
         """As [`transformers.Trainer.get_eval_dataloader`], also of a `datasets.Dataset` of captures."""

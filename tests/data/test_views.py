@@ -121,7 +121,7 @@ def test_attack_types_are_numbered_from_one_and_live_captures_are_zero(captures)
     processor = PatchNetImageProcessor(patch_size=16)
     views = TrainingViews(dataset, processor, PATCH_TYPES)
     assert views.attack_types == ["bonafide", "print"]
-    batch = ViewCollator(processor)([views[index] for index in (2, 1, 0)])
+    batch = ViewCollator()([views[index] for index in (2, 1, 0)])
     assert batch["attack_types"].tolist() == [0, 1, 0] and batch["attack_types"].dtype == torch.int64
 
 
@@ -172,16 +172,25 @@ def test_evaluation_takes_the_processors_grid_in_the_datasets_order(captures):
     np.testing.assert_array_equal(views[1]["pixel_values"], processor.views(images[1], [20, 10, 40, 40]))
 
 
-def test_collation_gives_normalised_channels_first_tensors_in_channels_last_memory(captures):
+def test_collation_stacks_the_bytes_of_the_views(captures):
+    dataset, _ = captures
+    views = TrainingViews(dataset, PatchNetImageProcessor(patch_size=16), PATCH_TYPES)
+    batch = ViewCollator()([views[0], views[1]])
+    assert batch["pixel_values"].dtype == torch.uint8 and batch["labels"].tolist() == [0, 1]
+    for given, item in zip(batch["pixel_values"], (views[0], views[1]), strict=True):
+        np.testing.assert_array_equal(given, item["pixel_values"])
+
+
+def test_normalisation_gives_channels_first_tensors_in_channels_last_memory_and_leaves_the_bytes(captures):
     dataset, _ = captures
     processor = PatchNetImageProcessor(patch_size=16)
-    views = TrainingViews(dataset, processor, PATCH_TYPES)
-    batch = ViewCollator(processor)([views[0], views[1]])
-    assert batch["pixel_values"].shape == (2, 2, 3, 16, 16) and batch["labels"].tolist() == [0, 1]
-    flat = batch["pixel_values"].flatten(0, 1)
-    assert flat.is_contiguous(memory_format=torch.channels_last)
-    expected = (views[0]["pixel_values"][0] / 255 - processor.image_mean) / processor.image_std
-    np.testing.assert_allclose(batch["pixel_values"][0, 0], expected.transpose(2, 0, 1), atol=1e-5)
+    views = ViewCollator()([TrainingViews(dataset, processor, PATCH_TYPES)[0]])["pixel_values"]
+    before = views.clone()
+    pixel_values = processor.normalize_views(views)
+    assert pixel_values.shape == (1, 2, 3, 16, 16) and torch.equal(views, before)
+    assert pixel_values.flatten(0, 1).is_contiguous(memory_format=torch.channels_last)
+    expected = (views[0, 0].numpy() / 255 - processor.image_mean) / processor.image_std
+    np.testing.assert_allclose(pixel_values[0, 0], expected.transpose(2, 0, 1), atol=1e-5)
 
 
 def jpeg(pixels: np.ndarray) -> bytes:

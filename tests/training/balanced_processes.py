@@ -83,7 +83,7 @@ def draw(folder, data=None, resume=None, balance=BALANCE, **options) -> dict:
     trainer = DrawingTrainer(
         PatchNetForImageClassification(config),
         arguments,
-        data_collator=NumberingCollator(processor),
+        data_collator=NumberingCollator(),
         train_dataset=data,
         processing_class=processor,
         balance=balance,

@@ -1,0 +1,175 @@
+"""The job behind `scripts/benchmark.py train`: steps of the same training by different ways, in turn."""
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import datasets
+import torch
+from transformers.utils import logging as transformers_logging
+
+from ..cards.markdown import table as markdown_table
+from ..errors import InputError, first_line
+from ..text_table import counted, text_table
+from .captures import jpeg_captures
+from .machine import Machine, torch_threads
+from .memory import megabytes, peak_memory
+from .subject import Subject
+from .timing import Timing, in_turn
+from .training_settings import BARE, FILES, REFERENCE, WAYS, TrainingSettings
+from .training_ways import BATCHES, TrainingWays
+
+HEADER = ("way", "ms a step", "captures/s", "times as fast", "of the bare loop", "memory, MB")
+
+
+@dataclass(frozen=True)
+class TrainingBenchmark:
+    """
+    A measurement of training.
+
+    Attributes:
+        settings: what was compared.
+        precision: that all but the reference's way computed in.
+        subject: the network, in one line.
+        machine: what it ran on.
+        timings: of a step, by way.
+        memory: the most that a way takes in bytes, by way; `None` where the system doesn't tell.
+    """
+
+    settings: TrainingSettings
+    precision: str
+    subject: str
+    machine: Machine
+    timings: dict[str, Timing]
+    memory: dict[str, int | None]
+
+    def times_as_fast(self, way: str) -> float:
+        """As the reference's way: the quotient of the medians."""
+        return self.timings[REFERENCE].median / self.timings[way].median
+
+    def share_of_bare_loop(self, way: str) -> float:
+        """Of the bare loop's speed: the quotient of the medians."""
+        return self.timings[BARE].median / self.timings[way].median
+
+    def captures_per_second(self, way: str) -> float:
+        return self.settings.batch_size / self.timings[way].median
+
+    def as_json(self) -> dict:
+        return {
+            "benchmark": "train",
+            "machine": self.machine.as_json(),
+            "model": self.subject,
+            "settings": asdict(self.settings) | {"precision": self.precision},
+            "ways": {
+                way: {
+                    "median_ms": 1000 * timing.median,
+                    "captures_per_second": self.captures_per_second(way),
+                    "times_as_fast": self.times_as_fast(way),
+                    "share_of_bare_loop": self.share_of_bare_loop(way),
+                    "memory_bytes": self.memory[way],
+                    "ms": [1000 * float(seconds) for seconds in timing.seconds],
+                }
+                for way, timing in self.timings.items()
+            },
+        }
+
+    def cells(self) -> list[list[str]]:
+        """Of the table."""
+        return [
+            [
+                self._name(way),
+                f"{1000 * timing.median:.1f}",
+                f"{self.captures_per_second(way):.1f}",
+                f"{self.times_as_fast(way):.2f}",
+                f"{self.share_of_bare_loop(way):.2f}",
+                megabytes(self.memory[way]),
+            ]
+            for way, timing in self.timings.items()
+        ]
+
+    def title(self) -> str:
+        settings = self.settings
+        turns = f"{counted(settings.repeats, 'turn')} of {counted(settings.timed_steps, 'step')} each"
+        width, height = settings.size
+        compiled = ", compiled" if settings.compile else ""
+        return (
+            f"{counted(settings.batch_size, 'capture')} of 2 views in a step, {self.precision}{compiled}, {turns}; "
+            f"JPEG captures of {width} x {height} pixels"
+        )
+
+    def text(self) -> str:
+        """A table for people."""
+        return f"{self.subject}\n{self.machine.text()}\n\n{self.title()}\n{text_table(HEADER, self.cells())}"
+
+    def markdown(self) -> str:
+        """A table for a document."""
+        return f"{self.subject}.\n{self.machine.text()}.\n\n{self.title()}:\n\n{markdown_table(HEADER, self.cells())}"
+
+    def _name(self, way: str) -> str:
+        if way == FILES:
+            return f"{WAYS[way]}, {counted(self.settings.workers, 'worker')}"
+        return f"{WAYS[way]}, float32" if way == REFERENCE else WAYS[way]
+
+
+def measure_training(
+    settings: TrainingSettings | None = None, progress: Callable[[str], object] = lambda doing: None
+) -> TrainingBenchmark:
+    """
+    Measures how long a step of training takes: by the way of the reference, by the bare loop that is the limit of the
+    machine, and by the Trainer, from views in memory and from JPEG captures.
+
+    Args:
+        settings: what is compared.
+        progress: is told what is done next.
+
+    Raises:
+        InputError: the backbone is unknown, refuses its arguments or doesn't take patches of this size.
+    """
+    settings = TrainingSettings() if settings is None else settings
+    subject = Subject.random(settings.backbone, settings.backbone_kwargs or None, settings.patch_size)
+    _check_patches(subject)
+    machine = Machine.here(settings.used_threads, settings.device)
+    with torch_threads(settings.used_threads), _quiet(), tempfile.TemporaryDirectory() as folder:
+        progress("making captures")
+        count = BATCHES * settings.batch_size
+        _, captures = jpeg_captures(Path(folder, "captures"), *settings.size, count)
+        ways = TrainingWays(subject.model, captures, settings, Path(folder, "run"))
+        precision = ways.arguments().precision_name
+        calls = {way: getattr(ways, way) for way in WAYS}
+        timings = in_turn(calls, settings.repeats, progress=progress)
+        memory = {}
+        for way, call in calls.items():
+            progress(f"memory: {way}")
+            memory[way] = peak_memory(call, settings.device)
+    return TrainingBenchmark(settings, precision, subject.text(), machine, timings, memory)
+
+
+def _check_patches(subject: Subject) -> None:
+    size = subject.processor.patch_size
+    try:
+        with torch.no_grad():
+            subject.model(torch.zeros(1, 3, size, size))
+    except (AssertionError, RuntimeError, ValueError) as error:
+        raise InputError(
+            f"{subject.model.config.backbone} can't take patches of {size} x {size}: {first_line(error)}"
+        ) from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without bars and hints, and with the environment as it was: the Trainer leaves its precision there."""
+    environment, verbosity = dict(os.environ), transformers_logging.get_verbosity()
+    bars = datasets.is_progress_bar_enabled()
+    transformers_logging.set_verbosity_error()
+    datasets.disable_progress_bars()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+        if bars:
+            datasets.enable_progress_bars()
+        os.environ.clear()
+        os.environ.update(environment)

@@ -1,0 +1,217 @@
+"""Ways to train the same network, each a turn of steps that is timed."""
+
+import math
+import time
+from collections.abc import Callable
+from copy import deepcopy
+from pathlib import Path
+
+import datasets
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import TrainerCallback
+from transformers.trainer_callback import PrinterCallback, ProgressCallback
+
+from ..data.schema import LABELS
+from ..data.views import TRAINING_VIEWS, TrainingViews
+from ..models import PatchNetForImageClassification, PatchNetImageProcessor
+from ..process_memory import keep_freed_memory
+from ..training.arguments import PatchNetTrainingArguments
+from ..training.trainer import PatchNetTrainer
+from .reference_training import ReferenceSteps
+from .training_settings import WARM_UP, TrainingSettings
+
+# Batches that the ways with views in memory go round.
+BATCHES = 4
+
+
+class ViewsInMemory(torch.utils.data.Dataset):
+    """
+    Views of captures that are decoded already, as the items of [`TrainingViews`] are.
+
+    Args:
+        views: `(N, 2, P, P, 3)` uint8.
+        labels: `(N,)` int64.
+    """
+
+    def __init__(self, views: np.ndarray, labels: np.ndarray):
+        self.views = views
+        self.labels = labels
+        self.attack_types = ["bonafide", "attack"]
+
+    @classmethod
+    def random(cls, captures: int, patch_size: int) -> "ViewsInMemory":
+        """Noise, live and attacked in turn."""
+        random = np.random.default_rng(0)
+        views = random.integers(0, 256, (captures, TRAINING_VIEWS, patch_size, patch_size, 3), dtype=np.uint8)
+        return cls(views, np.arange(captures) % len(LABELS))
+
+    def __len__(self) -> int:
+        return len(self.views)
+
+    def __getitem__(self, index: int) -> dict:
+        label = int(self.labels[index])
+        return {"pixel_values": self.views[index], "labels": label, "attack_types": 1 - label}
+
+
+class TrainingWays:
+    """
+    Makes the ways to train a network: a method for each, by its name in the JSON file.
+
+    Each takes the same steps, in turns that begin with a copy of the network: some that aren't timed, and then those
+    that are. It returns the seconds that one of them took.
+
+    Args:
+        model: the network; copies of it are trained.
+        captures: JPEG captures by the data contract.
+        settings: of the measurement.
+        folder: for what the Trainer writes.
+    """
+
+    def __init__(
+        self,
+        model: PatchNetForImageClassification,
+        captures: datasets.Dataset,
+        settings: TrainingSettings,
+        folder: Path,
+    ):
+        self.model = model
+        self.captures = captures
+        self.settings = settings
+        self.folder = folder
+        self.processor = PatchNetImageProcessor(patch_size=settings.patch_size)
+        self.views = ViewsInMemory.random(BATCHES * settings.batch_size, settings.patch_size)
+
+    def reference(self) -> float:
+        """Two passes in float32, a loss and counts in Python; the views lie on the device, plane after plane."""
+        keep_freed_memory(False)
+        steps = ReferenceSteps(deepcopy(self.model).train().to(self.settings.device))
+        batches = []
+        for pixel_values, labels in self._batches():
+            first, second = (view.contiguous() for view in pixel_values.unbind(1))
+            batches.append((first, second, labels))
+        return self._timed(lambda number: steps(*batches[number % BATCHES]))
+
+    def bare(self) -> float:
+        """Nothing but the network, its loss and its update, on views that lie on the device, normalised."""
+        settings, arguments = self.settings, self.arguments()
+        keep_freed_memory()
+        model = deepcopy(self.model).train().to(settings.device, memory_format=torch.channels_last)
+        network = torch.compile(model, dynamic=False) if settings.compile else model
+        optimizer = torch.optim.AdamW(model.parameters(), lr=arguments.learning_rate, fused=True)
+        batches = list(self._batches())
+
+        def step(number: int) -> None:
+            pixel_values, labels = batches[number % BATCHES]
+            dtype = arguments.autocast_dtype
+            with torch.autocast(settings.device, dtype, enabled=dtype is not None):
+                loss = network(pixel_values, labels=labels).loss
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+
+        return self._timed(step)
+
+    def trainer(self) -> float:
+        """The Trainer of `scripts/train.py`, on decoded views."""
+        return self._trained(self.views, workers=0, warm_up=WARM_UP)
+
+    def files(self) -> float:
+        """The same, with workers that decode, cut and turn patches of JPEG captures."""
+        steps = WARM_UP + self.settings.prefetched + self.settings.timed_steps
+        epochs = math.ceil(steps * self.settings.batch_size / len(self.captures))
+        # As one epoch: those of training sets are longer than a turn.
+        captures = datasets.concatenate_datasets([self.captures] * epochs)
+        views = TrainingViews(captures, self.processor, LABELS)
+        # Until what the workers had ready is used up, a step doesn't wait for them.
+        return self._trained(views, self.settings.workers, WARM_UP + self.settings.prefetched)
+
+    def arguments(self, **options) -> PatchNetTrainingArguments:
+        """Those of `scripts/train.py`, where nothing is evaluated, saved or reported."""
+        settings = self.settings
+        return PatchNetTrainingArguments(
+            output_dir=str(self.folder),
+            per_device_train_batch_size=settings.batch_size,
+            precision=settings.precision,
+            torch_compile=settings.compile,
+            use_cpu=settings.device == "cpu",
+            cpu_threads=settings.used_threads,
+            eval_strategy="no",
+            save_strategy="no",
+            load_best_model_at_end=False,
+            report_to="none",
+            disable_tqdm=True,
+            **options,
+        )
+
+    def _trained(self, views: torch.utils.data.Dataset, workers: int, warm_up: int) -> float:
+        keep_freed_memory()
+        clock = StepClock(warm_up, self.settings.timed_steps, self._wait)
+        arguments = self.arguments(max_steps=clock.last_step, dataloader_num_workers=workers)
+        trainer = PatchNetTrainer(
+            deepcopy(self.model), arguments, train_dataset=views, processing_class=self.processor, callbacks=[clock]
+        )
+        for callback in (ProgressCallback, PrinterCallback):
+            trainer.remove_callback(callback)
+        trainer.train()
+        return clock.seconds_of_a_step
+
+    def _batches(self) -> list[tuple[Tensor, Tensor]]:
+        """Normalised views `(B, 2, 3, P, P)` and labels `(B,)`, on the device."""
+        size, device = self.settings.batch_size, self.settings.device
+        return [
+            (
+                self.processor.normalize_views(torch.from_numpy(self.views.views[start : start + size]).to(device)),
+                torch.from_numpy(self.views.labels[start : start + size]).to(device),
+            )
+            for start in range(0, len(self.views), size)
+        ]
+
+    def _timed(self, step: Callable[[int], object]) -> float:
+        for number in range(WARM_UP):
+            step(number)
+        self._wait()
+        start = time.perf_counter()
+        for number in range(self.settings.timed_steps):
+            step(number)
+        self._wait()
+        return (time.perf_counter() - start) / self.settings.timed_steps
+
+    def _wait(self) -> None:
+        if self.settings.device == "cuda":
+            torch.cuda.synchronize()
+
+
+class StepClock(TrainerCallback):
+    """
+    Times the last steps of a training.
+
+    Args:
+        warm_up: steps before them, which aren't timed.
+        steps: timed steps.
+        wait: waits for the device to be done with its work.
+    """
+
+    def __init__(self, warm_up: int, steps: int, wait: Callable[[], object]):
+        self.warm_up = warm_up
+        self.steps = steps
+        self.wait = wait
+        self._start = self._end = 0.0
+
+    @property
+    def last_step(self) -> int:
+        """When to stop training."""
+        return self.warm_up + self.steps
+
+    @property
+    def seconds_of_a_step(self) -> float:
+        return (self._end - self._start) / self.steps
+
+    def on_step_end(self, args, state, control, **kwargs):
+        if state.global_step == self.warm_up:
+            self.wait()
+            self._start = time.perf_counter()
+        elif state.global_step == self.last_step:
+            self.wait()
+            self._end = time.perf_counter()
