@@ -4,11 +4,11 @@ Under --output_dir appear the model with its image processor (`from_pretrained` 
 and TensorBoard logs. On the command line every option of the YAML file can be given again, and wins.
 """
 
-from patchnet_hf.command_line import run_command
-from patchnet_hf.training.arguments import DataArguments, ModelArguments, PatchNetTrainingArguments
-from patchnet_hf.training.configuration import RunParser
-from patchnet_hf.training.run import train
+import sys
 
+from patchnet_hf.command_line import run_command
+
+PROGRAM = "train.py"
 EXAMPLES = """examples:
   accelerate launch --quiet scripts/train.py --config configs/demo.yaml
   accelerate launch --quiet scripts/train.py --dataset data/mine --output_dir outputs/mine --num_train_epochs 20
@@ -18,12 +18,19 @@ EXAMPLES = """examples:
 
 
 def main() -> None:
-    parser = RunParser(
-        (ModelArguments, DataArguments, PatchNetTrainingArguments),
-        prog="train.py",
-        description=__doc__,
-        epilog=EXAMPLES,
-    )
+    if {"-h", "--help"} & set(sys.argv[1:]):
+        from patchnet_hf.training.help import short_help
+
+        print(short_help(PROGRAM, __doc__, EXAMPLES), end="")
+        return
+    # Only now: torch and transformers take seconds to import, which help doesn't have.
+    from patchnet_hf.training.arguments import DataArguments, ModelArguments, PatchNetTrainingArguments
+    from patchnet_hf.training.configuration import RunParser
+    from patchnet_hf.training.run import train
+
+    kinds = (ModelArguments, DataArguments, PatchNetTrainingArguments)
+    parser = RunParser(kinds, prog=PROGRAM, description=__doc__, epilog=EXAMPLES)
+    parser.add_argument("--help_all", action="help", help="Show this, with all options of transformers.")
     train(*parser.parse_run())
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from ..errors import InputError, did_you_mean
 from ..inference.scorers import chosen_device
-from ..training.arguments import PRECISIONS
+from ..training.options import PRECISIONS
 from .inference_settings import DEVICES
 from .machine import usable_cores
 

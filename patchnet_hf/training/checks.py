@@ -17,9 +17,10 @@ from ..evaluation.calibration_report import DIAGRAM_FILE, RESULT_FILE
 from ..file_names import CONFIG_FILE
 from ..models import PatchNetConfig
 from . import learning_curve, metrics_file
-from .arguments import PatchNetTrainingArguments, resume_choice
+from .arguments import PatchNetTrainingArguments
 from .checkpoints import ARGUMENTS_FILE, OPTIMIZER_FILE, STATE_FILE, checkpoints_in, remove_checkpoint
 from .history import POOLED
+from .options import resume_choice
 from .report import METRICS_JSON
 from .trainer import ScoredCaptures
 

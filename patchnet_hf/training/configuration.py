@@ -10,6 +10,7 @@ from transformers import HfArgumentParser
 from ..command_line import CommandParser
 from ..errors import InputError, did_you_mean
 from ..yaml_files import read_yaml_mapping
+from .help import CONFIG_HELP, USAGE
 
 
 class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
@@ -25,12 +26,10 @@ class RunParser(HfArgumentParser, CommandParser):
     """
 
     def __init__(self, dataclass_types: Sequence[type], **kwargs):
-        kwargs.setdefault("usage", "%(prog)s --config FILE.yaml [--OPTION VALUE ...]")
+        kwargs.setdefault("usage", USAGE)
         kwargs.setdefault("formatter_class", _HelpFormatter)
         super().__init__(list(dataclass_types), **kwargs)
-        self.add_argument(
-            "--config", metavar="FILE.yaml", help="YAML file of options; options on the command line win over it."
-        )
+        self.add_argument("--config", metavar="FILE.yaml", help=CONFIG_HELP)
 
     def parse_run(self, argv: Sequence[str] | None = None) -> tuple:
         """

@@ -19,7 +19,7 @@ from ..data.loading import RunCaptures, Streaming, load_run_captures
 from ..data.overlap import check_no_shared_images, shared_images
 from ..errors import InputError
 from ..process_memory import keep_freed_memory
-from .arguments import DataArguments, ModelArguments, PatchNetTrainingArguments, cores_of_a_process, resume_choice
+from .arguments import DataArguments, ModelArguments, PatchNetTrainingArguments, cores_of_a_process
 from .callbacks import ConsoleCallback, LinesCallback
 from .cards import leave_card
 from .checkpoints import recover_checkpoints
@@ -37,6 +37,7 @@ from .interruption import InterruptionCallback, TrainingInterrupted
 from .learning_curve import LearningCurveCallback
 from .metrics_file import MetricsFileCallback
 from .network import build_augmentation, build_model, build_processor, patch_types_of
+from .options import resume_choice
 from .panel import training_summary
 from .pretrained import load_pretrained_backbone, pretrained_line
 from .report import METRICS_JSON, metrics_table, write_json

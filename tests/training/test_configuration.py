@@ -3,8 +3,9 @@
 import pytest
 
 from patchnet_hf.errors import InputError
-from patchnet_hf.training.arguments import DataArguments, ModelArguments, PatchNetTrainingArguments, resume_choice
+from patchnet_hf.training.arguments import DataArguments, ModelArguments, PatchNetTrainingArguments
 from patchnet_hf.training.configuration import RunParser
+from patchnet_hf.training.options import resume_choice
 
 
 def parse(*argv):
