@@ -43,7 +43,10 @@ def __getattr__(name: str):
 def _is_for_a_script() -> bool:
     """Whether the process is one of this project's scripts."""
     program = getattr(sys.modules.get("__main__"), "__file__", None)
-    return program is not None and Path(program).resolve().parent == Path(__file__).resolve().parents[1] / "scripts"
+    if program is None:
+        return False
+    folder = Path(program).resolve().parent
+    return folder.name == "scripts" and (folder.parent / __name__ / "__init__.py").is_file()
 
 
 # A script imports the models once it needs them, which registers them: torch, timm and transformers take seconds to

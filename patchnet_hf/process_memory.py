@@ -12,9 +12,9 @@ def keep_freed_memory(keep: bool = True) -> bool:
     """
     Keeps what is freed for what is allocated next, instead of giving it back to the system.
 
-    A network that is trained on the processor allocates the same large tensors in each step. Given back and asked for
-    again, each of their pages is faulted in and zeroed anew, which takes a sixth of the step of a ResNet-18. The process
-    stays as large as it was at its largest.
+    A network on the processor allocates the same large tensors again and again. Given back and asked for anew, each of
+    their pages is faulted in and zeroed, which takes a sixth of a training step of ResNet-18. The process stays as
+    large as it was at its largest.
 
     Args:
         keep: false for what the C library does by itself.
@@ -26,4 +26,5 @@ def keep_freed_memory(keep: bool = True) -> bool:
         tell = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError):
         return False
-    return all([tell(name, value) for name, value in (_KEEPING if keep else _USUAL).items()])
+    told = [tell(name, value) for name, value in (_KEEPING if keep else _USUAL).items()]
+    return all(told)

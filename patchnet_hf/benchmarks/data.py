@@ -70,7 +70,7 @@ class SizeResult:
         width, height: in pixels.
         kilobytes: mean size of a file.
         timings: by number of workers and way, of passes over all pictures.
-        memory: the most that a pass of the process itself takes in bytes, by way; `None` where the system doesn't tell.
+        memory: the most bytes that a pass of the process itself takes, by way; `None` where the system doesn't tell.
     """
 
     width: int

@@ -43,9 +43,7 @@ class AllBenchmarks:
         return "\n\n".join(f"### {name}\n\n{one.markdown()}" for name, one in self.measurements.items())
 
 
-def measure_all(
-    model: str | None = None, progress: Callable[[str], object] = lambda doing: None
-) -> AllBenchmarks:
+def measure_all(model: str | None = None, progress: Callable[[str], object] = lambda doing: None) -> AllBenchmarks:
     """
     Measures everything.
 

@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -26,8 +27,8 @@ from .variants import Batch, Unavailable, Variant, VariantMaker, log_odds_of
 # Pictures that every variant's answers are checked on.
 CHECKED = 8
 PROCESSOR = "image processor"
-# ONNX Runtime keeps what it has taken, so that only its first call shows it. Of the others the first call compiles, or
-# imports, and the next one shows what a batch takes.
+# ONNX Runtime keeps what it has taken, so that only its first calls show it. Of the others the first calls compile, or
+# import, and a later one shows what a batch takes.
 KEEP_MEMORY = ("onnx", "int8")
 
 Progress = Callable[[str], None]
@@ -80,13 +81,14 @@ def _compare(maker: VariantMaker, captures: int, settings: InferenceSettings, pr
         try:
             with _quiet_compiler():
                 variant = getattr(maker, name)()
-                memory = _memory(name, variant, batches[0], maker.device)
-                given = _answers(variant, batches)
+                given, memory = _answers_and_memory(variant, batches, maker.device)
         except Unavailable as error:
             rows.append(Row(name, reason=str(error)))
             continue
         difference = float(np.abs(given - expected).max())
         reason = mismatch(expected, given, variant.tolerance, maker.subject.scale)
+        if reason is None and name not in KEEP_MEMORY:
+            memory = peak_memory(partial(variant.run, batches[0]), maker.device)
         known = difference if math.isfinite(difference) else None
         rows.append(Row(name, difference=known, reason=reason, memory=memory))
         if reason is None:
@@ -115,11 +117,15 @@ def _expected(subject: Subject, batches: Sequence[Batch]) -> np.ndarray:
     return log_odds_of(torch.cat(logits))
 
 
-def _memory(name: str, variant: Variant, batch: Batch, device: str) -> int | None:
-    """The most that a batch takes beyond the loaded model, in bytes."""
-    if name not in KEEP_MEMORY:
-        _answers(variant, [batch])
-    return peak_memory(lambda: _answers(variant, [batch]), device)
+def _answers_and_memory(variant: Variant, batches: Sequence[Batch], device: str) -> tuple[np.ndarray, int | None]:
+    """Live log-odds `(N,)` of all captures, and the most memory that it took to get them, in bytes.
+
+    Raises:
+        Unavailable: the variant can't run here.
+    """
+    given = []
+    memory = peak_memory(lambda: given.append(_answers(variant, batches)), device)
+    return given[0], memory
 
 
 def _answers(variant: Variant, batches: Sequence[Batch]) -> np.ndarray:

@@ -3,6 +3,7 @@
 import ctypes
 import gc
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -55,11 +56,9 @@ def megabytes(size: int | None) -> str:
 
 def _forget_peak() -> bool:
     """Whether the largest resident size is counted anew from now on."""
-    try:
+    with suppress(AttributeError, OSError):  # another C library than glibc
         # What was freed may still be resident, and would be taken again unseen.
         ctypes.CDLL(None).malloc_trim(0)
-    except (AttributeError, OSError):  # another C library than glibc
-        pass
     try:
         (_PROCESS / "clear_refs").write_text(_FORGET_PEAK)
     except OSError:

@@ -65,7 +65,9 @@ class MetricsBenchmark:
         ]
 
     def title(self) -> str:
-        return f"{self.scores:,} scores of 3 attack types in clips of {FRAMES} frames, intervals by {RESAMPLES} resamples"
+        return (
+            f"{self.scores:,} scores of 3 attack types in clips of {FRAMES} frames, intervals by {RESAMPLES} resamples"
+        )
 
     def text(self) -> str:
         """A table for people."""

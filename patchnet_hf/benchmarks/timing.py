@@ -52,7 +52,10 @@ def interleaved(calls: Mapping[str, Callable[[], object]], repeats: int = 20, wa
 
 
 def in_turn(
-    measures: Mapping[str, Callable[[], float]], repeats: int, warm_up: int = 0, progress: Callable = lambda doing: None
+    measures: Mapping[str, Callable[[], float]],
+    repeats: int,
+    warm_up: int = 0,
+    progress: Callable = lambda doing: None,
 ) -> dict[str, Timing]:
     """
     As [`interleaved`], of things that take their own time, because not all of a call is to be counted.

@@ -62,7 +62,9 @@ class TrainingSettings:
             if value is not None and value < minimum:
                 raise InputError(f"{name} is {value}; expected at least {minimum}")
         if min(self.size) < self.patch_size:
-            raise InputError(f"captures of {self.size[0]} x {self.size[1]} are smaller than a patch of {self.patch_size}")
+            raise InputError(
+                f"captures of {self.size[0]} x {self.size[1]} are smaller than a patch of {self.patch_size}"
+            )
         for name, known in (("precision", PRECISIONS), ("device", DEVICES)):
             value = getattr(self, name)
             if value not in known:

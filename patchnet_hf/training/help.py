@@ -1,4 +1,7 @@
-"""The help of `scripts/train.py` that comes at once: what is ours to choose, and transformers' options most often needed."""
+"""
+The help of `scripts/train.py` that comes at once: the options that are ours, and those of transformers most often
+needed.
+"""
 
 import dataclasses
 import types

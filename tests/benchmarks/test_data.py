@@ -34,22 +34,24 @@ def benchmark() -> DataBenchmark:
         0: {REFERENCE: timing(4, 1, 2), PATCHES: timing(0.5, 0.5, 3)},
         2: {REFERENCE: timing(1, 1, 1), PATCHES: timing(0.25, 0.25, 0.25)},
     }
+    memory = {REFERENCE: 90_000_000, PATCHES: None}
     settings = DataSettings(sizes=((640, 480),), images=10, workers=(0, 2), repeats=3)
-    return DataBenchmark(settings, machine, (SizeResult(640, 480, 61.4, timings),))
+    return DataBenchmark(settings, machine, (SizeResult(640, 480, 61.4, timings, memory),))
 
 
 def test_the_tables_follow_from_the_medians(benchmark):
     lines = benchmark.text().splitlines()
     assert "10 JPEG files of 640 x 480 pixels, 61 kB, 3 passes of each in turn:" in lines
     rows = [line.split() for line in lines if line.startswith(PATCHES)]
-    assert [row[2:] for row in rows] == [["20", "4.00"], ["40"]]
-    assert f"| {REFERENCE} | 5 | 1.00 |" in benchmark.markdown()
+    assert [row[2:] for row in rows] == [["20", "4.00", "-"], ["40"]]
+    assert f"| {REFERENCE} | 5 | 1.00 | 90 |" in benchmark.markdown()
 
 
 def test_json_holds_every_sample(benchmark):
     told = json.loads(json.dumps(benchmark.as_json(), allow_nan=False))
     (size,) = told["sizes"]
     assert size["workers"]["0"][REFERENCE] == {"images_per_second": 5.0, "seconds": [4, 1, 2]}
+    assert size["memory_bytes"] == {REFERENCE: 90_000_000, PATCHES: None}
     assert size["times_as_fast"] == {REFERENCE: 1.0, PATCHES: 4.0}
 
 

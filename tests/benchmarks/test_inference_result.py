@@ -19,7 +19,7 @@ def timing(*milliseconds) -> Timing:
 def benchmark(subject) -> InferenceBenchmark:
     rows = (
         # Of five samples the 95th percentile lies 0.8 of the way from the fourth to the fifth.
-        Row("eager", timing(50, 10, 20, 30, 40), difference=0.0),
+        Row("eager", timing(50, 10, 20, 30, 40), difference=0.0, memory=71_000_000),
         Row("onnx", timing(12, 12, 12, 12, 22), difference=0.00012),
         Row("int8", difference=7.25, reason="its answers are wrong"),
         Row("pipeline", timing(33, 33, 33, 33, 33), difference=0.0),
@@ -35,10 +35,10 @@ def test_the_table_follows_from_the_samples(benchmark):
     assert lines[1] == "A processor, 2 cores, 1 thread, load 0.2 before; torch 2.0"
     table = [line.split() for line in lines[lines.index("3 captures of 9 patches, 5 calls of each in turn") + 3 :]]
     # Medians 30, 12 and 33 ms; 3 captures in 30 ms are 100 in a second; 30 / 12 = 2.5.
-    assert table[0] == ["PyTorch,", "float32", "30.0", "48.0", "100.0", "1.00", "0"]
-    assert table[1] == ["ONNX", "Runtime,", "float32", "12.0", "20.0", "250.0", "2.50", "0.0001"]
+    assert table[0] == ["PyTorch,", "float32", "30.0", "48.0", "100.0", "1.00", "71", "0"]
+    assert table[1] == ["ONNX", "Runtime,", "float32", "12.0", "20.0", "250.0", "2.50", "-", "0.0001"]
     assert table[2] == ["ONNX", "Runtime,", "int8", "not", "timed", "7"]
-    assert table[3] == ["pipeline(...),", "float32", "33.0", "33.0", "90.9", "0.91", "0"]
+    assert table[3] == ["pipeline(...),", "float32", "33.0", "33.0", "90.9", "0.91", "-", "0"]
     assert lines[-2] == "ONNX Runtime, int8: not timed, its answers are wrong"
     # The median of the processor is 2 ms of 30, the pipeline takes 3 more than 30.
     assert lines[-1].endswith("image processor: 2.0 ms, 7 % of its time; pipeline, the image processor included: "
@@ -47,7 +47,7 @@ def test_the_table_follows_from_the_samples(benchmark):
 
 def test_markdown_has_the_same_cells(benchmark):
     rows = [line.strip("| ").split(" | ") for line in benchmark.markdown().splitlines() if line.startswith("| ")]
-    assert rows[1] == ["PyTorch, float32", "30.0", "48.0", "100.0", "1.00", "0"]
+    assert rows[1] == ["PyTorch, float32", "30.0", "48.0", "100.0", "1.00", "71", "0"]
     assert [row[1] for row in rows] == ["median ms", "30.0", "12.0", "not timed", "33.0"]
     assert "- ONNX Runtime, int8: not timed, its answers are wrong" in benchmark.markdown()
 
@@ -66,6 +66,7 @@ def test_json_holds_what_the_table_says_and_every_sample(benchmark):
             "captures_per_second": 250,
             "times_as_fast": 2.5,
             "log_odds_difference": 0.00012,
+            "memory_bytes": None,
         }
     )
     assert batch["variants"]["int8"] == {"not_timed": "its answers are wrong", "log_odds_difference": 7.25}

@@ -21,7 +21,9 @@ def run(project, *options) -> subprocess.CompletedProcess:
 @pytest.mark.parametrize("option", ["--help", "-h"])
 def test_help_imports_nothing_that_takes_seconds(project, option):
     ended = run(project, "--backbone", "resnet18", option)
-    imported = {line.rpartition("|")[2].strip() for line in ended.stderr.splitlines() if line.startswith("import time")}
+    imported = {
+        line.rpartition("|")[2].strip() for line in ended.stderr.splitlines() if line.startswith("import time")
+    }
     assert ended.returncode == 0 and "patchnet_hf.command_line" in imported
     assert not imported & set(SLOW)
     assert "--backbone" in ended.stdout and "accelerate launch --quiet" in ended.stdout
@@ -30,7 +32,7 @@ def test_help_imports_nothing_that_takes_seconds(project, option):
 def test_every_option_of_ours_is_in_it_with_its_default():
     words = short_help("train.py", "", "").split()
     text = " ".join(words)
-    assert OPTIONS == (ModelArguments, DataArguments, TrainingOptions)
+    assert {ModelArguments, DataArguments, TrainingOptions} == set(OPTIONS)
     for option in (field for kind in OPTIONS for field in dataclasses.fields(kind)):
         assert f"--{option.name}" in words
         assert " ".join(option.metadata["help"].split()) in text
