@@ -348,3 +348,38 @@ def test_pretrained_weights_that_cannot_be_had_are_one_line():
     with pytest.raises(InputError, match="no pretrained weights for backbone 'resnet10t'") as error:
         load_pretrained_backbone(network)
     assert "\n" not in str(error.value)
+
+
+def test_views_stay_bytes_until_they_are_on_the_device(tmp_path):
+    trainer = small_trainer(tmp_path)
+    batch = next(iter(trainer.get_train_dataloader()))
+    assert batch["pixel_values"].shape == (8, 2, 32, 32, 3) and batch["pixel_values"].dtype == torch.uint8
+    prepared = trainer._prepare_inputs(dict(batch))["pixel_values"]
+    assert prepared.shape == (8, 2, 3, 32, 32)
+    assert torch.equal(prepared, trainer.processing_class.normalize_views(batch["pixel_values"]))
+    assert torch.equal(trainer._prepare_inputs({**batch, "pixel_values": prepared})["pixel_values"], prepared)
+
+
+def test_workers_of_training_captures_outlast_epochs_and_those_of_evaluation_sets_do_not(tmp_path):
+    trainer = small_trainer(tmp_path, dataloader_num_workers=1)
+    loaders = [trainer.get_train_dataloader(), trainer.get_eval_dataloader("near")]
+    assert [loader.persistent_workers for loader in loaders] == [True, False]
+    assert trainer.args.dataloader_persistent_workers is False
+    assert small_trainer(tmp_path).get_train_dataloader().persistent_workers is False
+
+
+def test_views_differ_from_epoch_to_epoch_in_the_same_worker(tmp_path):
+    trainer = small_trainer(tmp_path, train_count=8, epochs=3, dataloader_num_workers=1, eval_strategy="no",
+                            save_strategy="no", load_best_model_at_end=False)  # fmt: skip
+    seen, alone = [], []
+    step = trainer.training_step
+    trainer.training_step = lambda model, inputs, *rest: (
+        seen.append(inputs["pixel_values"]) or step(model, inputs, *rest)
+    )
+    trainer.train()
+    views = trainer.train_dataset
+    for epoch in range(3):
+        views.set_epoch(epoch)
+        alone.append({views[index]["pixel_values"].tobytes() for index in range(8)})
+    assert [{view.numpy().tobytes() for view in batch} for batch in seen] == alone
+    assert alone[0] != alone[1] != alone[2]
