@@ -12,7 +12,6 @@ import torch
 
 from ..cards.markdown import table as markdown_table
 from ..data.augmentation import Augmentation
-from ..data.collation import ViewCollator
 from ..data.schema import LABELS
 from ..data.views import TrainingViews
 from ..errors import InputError
@@ -206,10 +205,7 @@ def _views(paths: Sequence[Path], captures: datasets.Dataset, augmentation: str)
 
 
 def _loader(views: torch.utils.data.Dataset, workers: int) -> torch.utils.data.DataLoader:
-    collate = None if isinstance(views, ReferenceViews) else ViewCollator()
-    return torch.utils.data.DataLoader(
-        views, BATCH_SIZE, collate_fn=collate, num_workers=workers, persistent_workers=workers > 0
-    )
+    return torch.utils.data.DataLoader(views, BATCH_SIZE, num_workers=workers, persistent_workers=workers > 0)
 
 
 def _pass_over(loader: torch.utils.data.DataLoader, processor: PatchNetImageProcessor | None) -> Callable[[], None]:

@@ -1,1 +1,1 @@
-"""Data: CSV folders to Arrow datasets, decoding, views and their collation, and the capture simulator."""
+"""Data: CSV folders to Arrow datasets, decoding, views, and the capture simulator."""

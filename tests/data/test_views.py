@@ -1,4 +1,4 @@
-"""Views: non-distorted patches to train on, the grid to evaluate on, and their collation."""
+"""Views: non-distorted patches to train on and the grid to evaluate on."""
 
 import io
 
@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.utils.data import default_collate
 
 from patchnet_hf import PatchNetImageProcessor
-from patchnet_hf.data.collation import ViewCollator
 from patchnet_hf.data.encoded_image import EncodedImage
 from patchnet_hf.data.schema import capture_features
 from patchnet_hf.data.streams import TrainingStream
@@ -121,7 +121,7 @@ def test_attack_types_are_numbered_from_one_and_live_captures_are_zero(captures)
     processor = PatchNetImageProcessor(patch_size=16)
     views = TrainingViews(dataset, processor, PATCH_TYPES)
     assert views.attack_types == ["bonafide", "print"]
-    batch = ViewCollator()([views[index] for index in (2, 1, 0)])
+    batch = default_collate([views[index] for index in (2, 1, 0)])
     assert batch["attack_types"].tolist() == [0, 1, 0] and batch["attack_types"].dtype == torch.int64
 
 
@@ -175,7 +175,7 @@ def test_evaluation_takes_the_processors_grid_in_the_datasets_order(captures):
 def test_collation_stacks_the_bytes_of_the_views(captures):
     dataset, _ = captures
     views = TrainingViews(dataset, PatchNetImageProcessor(patch_size=16), PATCH_TYPES)
-    batch = ViewCollator()([views[0], views[1]])
+    batch = default_collate([views[0], views[1]])
     assert batch["pixel_values"].dtype == torch.uint8 and batch["labels"].tolist() == [0, 1]
     for given, item in zip(batch["pixel_values"], (views[0], views[1]), strict=True):
         np.testing.assert_array_equal(given, item["pixel_values"])
@@ -184,7 +184,7 @@ def test_collation_stacks_the_bytes_of_the_views(captures):
 def test_normalisation_gives_channels_first_tensors_in_channels_last_memory_and_leaves_the_bytes(captures):
     dataset, _ = captures
     processor = PatchNetImageProcessor(patch_size=16)
-    views = ViewCollator()([TrainingViews(dataset, processor, PATCH_TYPES)[0]])["pixel_values"]
+    views = default_collate([TrainingViews(dataset, processor, PATCH_TYPES)[0]])["pixel_values"]
     before = views.clone()
     pixel_values = processor.normalize_views(views)
     assert pixel_values.shape == (1, 2, 3, 16, 16) and torch.equal(views, before)

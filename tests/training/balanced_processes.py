@@ -11,10 +11,10 @@ import sys
 from pathlib import Path
 
 import torch
+from torch.utils.data import default_collate
 
 from patchnet_hf import PatchNetConfig, PatchNetForImageClassification, PatchNetImageProcessor
 from patchnet_hf.data.balancing import BalancedSampling
-from patchnet_hf.data.collation import ViewCollator
 from patchnet_hf.data.streams import TrainingStream
 from patchnet_hf.data.views import TrainingViews
 from patchnet_hf.training.arguments import PatchNetTrainingArguments
@@ -41,20 +41,17 @@ class NumberedViews(TrainingViews):
         return {**super().__getitem__(index), "id": index, "epoch": self._epoch.item()}
 
 
-class NumberingCollator(ViewCollator):
-    """Also collates ids and epochs; of a stream's items the capture's number, which is their red."""
-
-    def __call__(self, items):
-        ids = [item.get("id", int(item["pixel_values"][0, 0, 0, 0])) for item in items]
-        epochs = [item.get("epoch", 0) for item in items]
-        return {**super().__call__(items), "ids": torch.tensor(ids), "epochs": torch.tensor(epochs)}
+def collate_numbered(items):
+    """As by default; items that aren't numbered, those of a stream, by the capture's number, which is their red."""
+    numbers = ({"id": int(item["pixel_values"][0, 0, 0, 0]), "epoch": 0} for item in items)
+    return default_collate([{**number, **item} for number, item in zip(numbers, items, strict=True)])
 
 
 class DrawingTrainer(PatchNetTrainer):
     """Notes what it is given instead of training."""
 
     def training_step(self, model, inputs, num_items_in_batch=None):
-        self.__dict__.setdefault("drawn", []).append([inputs["ids"].tolist(), inputs["epochs"].tolist()])
+        self.__dict__.setdefault("drawn", []).append([inputs["id"].tolist(), inputs["epoch"].tolist()])
         self.__dict__.setdefault("views", []).append(inputs["pixel_values"].double().sum((1, 2, 3, 4)).tolist())
         return torch.zeros((), device=self.args.device)
 
@@ -83,7 +80,7 @@ def draw(folder, data=None, resume=None, balance=BALANCE, **options) -> dict:
     trainer = DrawingTrainer(
         PatchNetForImageClassification(config),
         arguments,
-        data_collator=NumberingCollator(),
+        data_collator=collate_numbered,
         train_dataset=data,
         processing_class=processor,
         balance=balance,
