@@ -40,16 +40,20 @@ def __getattr__(name: str):
     return getattr(models, name)
 
 
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]
+
+
 def _is_for_a_script() -> bool:
-    """Whether the process is one of this project's scripts."""
-    program = getattr(sys.modules.get("__main__"), "__file__", None)
-    if program is None:
+    """Whether the process is one of this project's scripts, which stand beside the package and parse by it."""
+    program = Path(getattr(sys.modules.get("__main__"), "__file__", None) or "")
+    folder = program.resolve().parent
+    if folder.name != "scripts" or not (folder.parent / __name__ / "__init__.py").is_file() or not program.is_file():
         return False
-    folder = Path(program).resolve().parent
-    return folder.name == "scripts" and (folder.parent / __name__ / "__init__.py").is_file()
+    return f"from {__name__}.command_line import" in program.read_text(encoding="utf-8", errors="replace")
 
 
 # A script imports the models once it needs them, which registers them: torch, timm and transformers take seconds to
-# import, which --help and the answer to a wrong option don't have.
+# import, which --help and the answer to a wrong option don't have. Nobody else's program knows that it would have to.
 if not _is_for_a_script():
     from . import models  # noqa: F401

@@ -1,6 +1,7 @@
 """What this process does with memory that it has freed."""
 
 import ctypes
+from collections.abc import Callable
 
 # Parameters of glibc's mallopt(3), and the values that they come to by themselves once large tensors have been freed.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
@@ -22,9 +23,21 @@ def keep_freed_memory(keep: bool = True) -> bool:
     Returns:
         Whether it could be done: with glibc, which is to say on most Linux systems.
     """
+    tell = _of_c_library("mallopt")
+    # Older glibc refuses the first, the threshold from which memory is taken from the system by itself, above 32 MB.
+    # The second alone would do harm: it ends that the first one grows with what is freed.
+    return tell is not None and all(tell(name, value) for name, value in (_KEEPING if keep else _USUAL).items())
+
+
+def give_back_freed_memory() -> None:
+    """Gives back what was freed and is still kept, where the C library can."""
+    if (trim := _of_c_library("malloc_trim")) is not None:
+        trim(0)
+
+
+def _of_c_library(name: str) -> Callable[..., int] | None:
+    """A function of glibc, `None` with other C libraries."""
     try:
-        tell = ctypes.CDLL(None).mallopt
+        return getattr(ctypes.CDLL(None), name)
     except (AttributeError, OSError, TypeError):
-        return False
-    told = [tell(name, value) for name, value in (_KEEPING if keep else _USUAL).items()]
-    return all(told)
+        return None

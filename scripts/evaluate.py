@@ -94,7 +94,6 @@ def main() -> int:
     from patchnet_hf.evaluation.tables import evaluation_text
     from patchnet_hf.inference.references import load_references, with_references
     from patchnet_hf.inference.scorers import load_scorer
-    from patchnet_hf.process_memory import keep_freed_memory
 
     settings = EvaluationSettings(
         threshold=arguments.threshold,
@@ -111,7 +110,6 @@ def main() -> int:
     check_output(arguments.output, arguments.overwrite)
     references = load_references(arguments.references)
     data = load_evaluation_data(arguments.dataset, settings, references.captures_sha256 if references else ())
-    keep_freed_memory()
     scorer = with_references(load_scorer(arguments.model, arguments.revision, arguments.device), references)
 
     def progress(batches, name):

@@ -91,7 +91,6 @@ def main() -> int:
     from patchnet_hf.inference.scorers import load_scorer
     from patchnet_hf.inference.scoring import score_sources, score_table
     from patchnet_hf.inference.sources import camera_source, find_sources
-    from patchnet_hf.process_memory import keep_freed_memory
 
     # Before the scoring, which may take long, not after it.
     to_stdout = arguments.json == "-"
@@ -106,7 +105,6 @@ def main() -> int:
     sources = find_sources(arguments.inputs or (boxes.files if boxes else []))
     sources += [] if arguments.camera is None else [camera_source(arguments.camera)]
     references = load_references(arguments.references)
-    keep_freed_memory()
     scorer = with_references(load_scorer(arguments.model, arguments.revision, arguments.device), references)
     overlays = None
     if arguments.overlay:

@@ -52,6 +52,21 @@ def project() -> Path:
     return PROJECT
 
 
+@pytest.fixture
+def imported_by(project):
+    """Names of the modules that a command imports, and what it printed; it runs in the project's folder."""
+
+    def imported_by(*command) -> tuple[set[str], str]:
+        ended = subprocess.run(
+            [sys.executable, "-X", "importtime", *map(str, command)], cwd=project, capture_output=True, text=True
+        )
+        assert ended.returncode == 0, ended.stderr
+        lines = (line for line in ended.stderr.splitlines() if line.startswith("import time"))
+        return {line.rpartition("|")[2].strip() for line in lines}, ended.stdout
+
+    return imported_by
+
+
 @pytest.fixture(scope="session")
 def nuaa_sample() -> Path:
     """280 real captures, which are for research use only and therefore not part of the project."""

@@ -1,12 +1,12 @@
 """How much memory something takes while it runs."""
 
-import ctypes
 import gc
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
 import torch
+
+from ..process_memory import give_back_freed_memory
 
 # Linux's word for "forget the largest size so far" (proc(5), clear_refs).
 _FORGET_PEAK = "5"
@@ -56,21 +56,20 @@ def megabytes(size: int | None) -> str:
 
 def _forget_peak() -> bool:
     """Whether the largest resident size is counted anew from now on."""
-    with suppress(AttributeError, OSError):  # another C library than glibc
-        # What was freed may still be resident, and would be taken again unseen.
-        ctypes.CDLL(None).malloc_trim(0)
+    # What was freed may still be resident, and would be taken again unseen.
+    give_back_freed_memory()
     try:
         (_PROCESS / "clear_refs").write_text(_FORGET_PEAK)
     except OSError:
         return False
-    return True
+    return _resident("VmHWM") is not None
 
 
-def _resident(name: str) -> int:
-    """A size of this process by the name that proc(5) has for it, in bytes."""
+def _resident(name: str) -> int | None:
+    """A size of this process in bytes, by the name that proc(5) has for it; `None` where the system has none."""
     for line in (_PROCESS / "status").read_text().splitlines():
         key, _, value = line.partition(":")
         if key == name:
             number, unit = value.split()
             return int(number) * _UNITS[unit]
-    raise LookupError(name)
+    return None

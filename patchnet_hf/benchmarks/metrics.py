@@ -101,7 +101,8 @@ def measure_metrics(
     labels = (kinds == 0).astype(np.int64)
     log_odds = random.normal(np.where(labels == 1, 3.0, -3.0), 2.0)
     attack_types, clips = ATTACK_TYPES[kinds], np.arange(scores) // FRAMES
-    columns = log_odds, labels, attack_types
+    # As our own callers hold them.
+    columns = log_odds, labels, attack_types.tolist()
     calls = {
         NUMBERS: partial(presentation_attack_metrics, *columns),
         INTERVALS: partial(metric_intervals, *columns, clips, resamples=RESAMPLES),

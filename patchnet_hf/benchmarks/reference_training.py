@@ -10,7 +10,8 @@ from ..models import PatchNetForImageClassification
 class ReferenceSteps:
     """
     Training steps as fas-patchnet takes them: the two views pass the network one after the other in float32, the loss
-    goes over the captures one by one in Python, and so do the counts of right and wrong predictions.
+    collects margins and the other types' cosines capture by capture in Python, and so are right and wrong predictions
+    counted.
 
     The loss is that of :mod:`patchnet_hf.models.losses_patchnet`, so that both ways learn the same.
 
@@ -41,7 +42,7 @@ class ReferenceSteps:
         self.optimizer.zero_grad()
         embeddings = [self.model.patchnet(view).embeddings for view in (first, second)]
         cosines = [self._cosines(of_view) for of_view in embeddings]
-        similarity = sum((one - other).square().sum() for one, other in zip(*embeddings, strict=True)) / len(labels)
+        similarity = (embeddings[0] - embeddings[1]).square().sum(dim=1).mean()
         loss = self._margin_loss(cosines[0], labels) + self._margin_loss(cosines[1], labels) + similarity
         loss.backward()
         self.optimizer.step()
@@ -53,14 +54,16 @@ class ReferenceSteps:
 
     def _margin_loss(self, cosines: Tensor, labels: Tensor) -> Tensor:
         config, live = self.model.config, self.model.config.live_patch_type_ids
-        terms = []
-        for of_capture, label in zip(cosines, labels, strict=True):
-            label = int(label)
-            margin = config.margin_live if label in live else config.margin_spoof
-            right = config.scale * (of_capture[label] - margin)
-            others = config.scale * torch.cat([of_capture[:label], of_capture[label + 1 :]])
-            terms.append(torch.log(torch.exp(right) + torch.exp(others).sum()) - right)
-        return torch.stack(terms).mean()
+        margins = [config.margin_live if int(label) in live else config.margin_spoof for label in labels]
+        others = torch.cat(
+            [
+                torch.cat([of_capture[:label], of_capture[label + 1 :]]).unsqueeze(0)
+                for of_capture, label in zip(cosines, labels, strict=True)
+            ]
+        )
+        own = cosines[torch.arange(len(labels), device=labels.device), labels]
+        right = config.scale * (own - torch.tensor(margins, device=cosines.device))
+        return (torch.log(torch.exp(right) + torch.exp(config.scale * others).sum(dim=1)) - right).mean()
 
     def _count(self, cosines: Tensor, labels: Tensor) -> None:
         live = self.model.config.live_patch_type_ids

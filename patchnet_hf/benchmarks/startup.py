@@ -1,6 +1,5 @@
 """The job behind `scripts/benchmark.py startup`: how long it takes until anything of ours answers."""
 
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -19,7 +18,6 @@ PACKAGE = "import patchnet_hf"
 TRAIN_HELP, PREDICT_HELP = "scripts/train.py --help", "scripts/predict.py --help"
 HEADER = ("what", "median s", "of the libraries' import")
 REPEATS = 5
-SCRIPTS = Path("scripts")
 
 
 @dataclass(frozen=True)
@@ -74,16 +72,16 @@ class StartupBenchmark:
 
 
 def measure_startup(
-    repeats: int = REPEATS, progress: Callable[[str], object] = lambda doing: None, scripts: Path = SCRIPTS
+    scripts: Path, repeats: int = REPEATS, progress: Callable[[str], object] = lambda doing: None
 ) -> StartupBenchmark:
     """
     Measures how long it takes to import the package, against the libraries that it stands on, and how long `--help`
     takes.
 
     Args:
+        scripts: the folder of the scripts.
         repeats: timed starts of each.
         progress: is told what is done next.
-        scripts: the folder of the scripts.
 
     Raises:
         InputError: `repeats` is below 1, there are no scripts, or something doesn't start.
@@ -92,7 +90,7 @@ def measure_startup(
         raise InputError(f"repeats is {repeats}; expected at least 1")
     for script in ("train.py", "predict.py"):
         if not (scripts / script).is_file():
-            raise InputError(f"{scripts / script} doesn't exist; run this from the project's folder")
+            raise InputError(f"{scripts / script} doesn't exist; expected the project's scripts")
     commands = {
         LIBRARIES: ("-c", LIBRARIES),
         PACKAGE: ("-c", PACKAGE),
@@ -106,9 +104,7 @@ def measure_startup(
 
 
 def _started(command: tuple[str, ...]) -> None:
-    ended = subprocess.run(
-        [sys.executable, *command], env=os.environ, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    )
+    ended = subprocess.run([sys.executable, *command], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     if ended.returncode:
         said = (ended.stderr.strip().splitlines() or ["nothing"])[-1]
         raise InputError(f"{' '.join(command)} ended with exit code {ended.returncode} and said: {said}")

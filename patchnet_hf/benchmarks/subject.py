@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
-from ..errors import InputError
+from ..errors import InputError, first_line
 from ..inference.scorers import load_model
 from ..models import PatchNetConfig, PatchNetForImageClassification, PatchNetImageProcessor
 
@@ -44,6 +44,22 @@ class Subject:
             except (AssertionError, RuntimeError, ValueError) as error:
                 raise InputError(str(error)) from error
         return cls(model.eval(), PatchNetImageProcessor(patch_size=patch_size), trained=False)
+
+    def check_patches(self) -> None:
+        """
+        Passes one black patch.
+
+        Raises:
+            InputError: the backbone doesn't take patches of this size.
+        """
+        size = self.processor.patch_size
+        try:
+            with torch.inference_mode():
+                self.model(torch.zeros(1, 3, size, size))
+        except (AssertionError, RuntimeError, ValueError) as error:
+            raise InputError(
+                f"{self.model.config.backbone} can't take patches of {size} x {size}: {first_line(error)}"
+            ) from error
 
     def resized(self, patch_size: int) -> "Subject":
         """The same model on patches of another size."""

@@ -55,7 +55,7 @@ def in_turn(
     measures: Mapping[str, Callable[[], float]],
     repeats: int,
     warm_up: int = 0,
-    progress: Callable = lambda doing: None,
+    progress: Callable[[str], object] = lambda doing: None,
 ) -> dict[str, Timing]:
     """
     As [`interleaved`], of things that take their own time, because not all of a call is to be counted.

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from subprocess import SubprocessError
 
 import datasets
 import torch
@@ -13,6 +14,7 @@ from transformers.utils import logging as transformers_logging
 
 from ..cards.markdown import table as markdown_table
 from ..errors import InputError, first_line
+from ..process_memory import keep_freed_memory
 from ..text_table import counted, text_table
 from .captures import jpeg_captures
 from .machine import Machine, torch_threads
@@ -97,7 +99,7 @@ class TrainingBenchmark:
         compiled = ", compiled" if settings.compile else ""
         return (
             f"{counted(settings.batch_size, 'capture')} of 2 views in a step, {self.precision}{compiled}, {turns}; "
-            f"JPEG captures of {width} x {height} pixels"
+            f"JPEG captures of {width} x {height} pixels. Memory: of this process alone, beyond what it held"
         )
 
     def text(self) -> str:
@@ -111,7 +113,7 @@ class TrainingBenchmark:
     def _name(self, way: str) -> str:
         if way == FILES:
             return f"{WAYS[way]}, {counted(self.settings.workers, 'worker')}"
-        return f"{WAYS[way]}, float32" if way == REFERENCE else WAYS[way]
+        return WAYS[way]
 
 
 def measure_training(
@@ -126,11 +128,12 @@ def measure_training(
         progress: is told what is done next.
 
     Raises:
-        InputError: the backbone is unknown, refuses its arguments or doesn't take patches of this size.
+        InputError: the backbone is unknown, refuses its arguments or doesn't take patches of this size; or the device
+            can't compute in the precision or has too little memory; or there is no compiler.
     """
     settings = TrainingSettings() if settings is None else settings
     subject = Subject.random(settings.backbone, settings.backbone_kwargs or None, settings.patch_size)
-    _check_patches(subject)
+    subject.check_patches()
     machine = Machine.here(settings.used_threads, settings.device)
     with torch_threads(settings.used_threads), _quiet(), tempfile.TemporaryDirectory() as folder:
         progress("making captures")
@@ -139,23 +142,32 @@ def measure_training(
         ways = TrainingWays(subject.model, captures, settings, Path(folder, "run"))
         precision = ways.arguments().precision_name
         calls = {way: getattr(ways, way) for way in WAYS}
-        timings = in_turn(calls, settings.repeats, progress=progress)
-        memory = {}
-        for way, call in calls.items():
-            progress(f"memory: {way}")
-            memory[way] = peak_memory(call, settings.device)
+        with _in_one_line():
+            timings = in_turn(calls, settings.repeats, progress=progress)
+            memory = {}
+            for way, call in calls.items():
+                progress(f"memory: {way}")
+                memory[way] = peak_memory(call, settings.device)
     return TrainingBenchmark(settings, precision, subject.text(), machine, timings, memory)
 
 
-def _check_patches(subject: Subject) -> None:
-    size = subject.processor.patch_size
+@contextmanager
+def _in_one_line() -> Iterator[None]:
+    """
+    A block that trains.
+
+    Raises:
+        InputError: the machine can't do what is asked of it.
+    """
     try:
-        with torch.no_grad():
-            subject.model(torch.zeros(1, 3, size, size))
-    except (AssertionError, RuntimeError, ValueError) as error:
-        raise InputError(
-            f"{subject.model.config.backbone} can't take patches of {size} x {size}: {first_line(error)}"
-        ) from error
+        yield
+    except InputError:
+        raise
+    except torch.OutOfMemoryError as error:
+        raise InputError(f"the GPU's memory is too small; take a smaller --batch-size: {first_line(error)}") from error
+    # Without a compiler of C++ or of GPU code, each part that misses it says so in its own way.
+    except (OSError, RuntimeError, SubprocessError, ValueError) as error:
+        raise InputError(f"it can't be trained here: {first_line(error)}") from error
 
 
 @contextmanager
@@ -171,5 +183,7 @@ def _quiet() -> Iterator[None]:
         transformers_logging.set_verbosity(verbosity)
         if bars:
             datasets.enable_progress_bars()
-        os.environ.clear()
-        os.environ.update(environment)
+        for name in os.environ.keys() - environment.keys():
+            del os.environ[name]
+        os.environ.update({name: value for name, value in environment.items() if os.environ.get(name) != value})
+        keep_freed_memory(False)

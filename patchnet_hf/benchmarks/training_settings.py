@@ -10,15 +10,17 @@ from .machine import usable_cores
 
 # By the names of the JSON file, in the order of the table.
 WAYS = {
-    "reference": "the reference's way, views in memory",
+    "reference": "the reference's way, float32, views in memory",
+    "bare_float32": "bare loop, float32, views in memory",
     "bare": "bare loop, views in memory",
     "trainer": "Trainer, views in memory",
     "files": "Trainer, JPEG captures",
 }
-REFERENCE, BARE, TRAINER, FILES = WAYS
+REFERENCE, BARE_FLOAT32, BARE, TRAINER, FILES = WAYS
 STEPS = {"cpu": 4, "cuda": 100}
-# Steps of a turn before the timed ones, and batches that each worker of a DataLoader has ready by default.
-WARM_UP, PREFETCHED = 2, 2
+# Steps of a turn before the timed ones; batches that each worker of a DataLoader has ready by default; batches that
+# accelerate fetches ahead.
+WARM_UP, PREFETCHED, AHEAD = 2, 2, 1
 
 
 @dataclass(frozen=True)
@@ -29,8 +31,8 @@ class TrainingSettings:
         backbone_kwargs: further arguments of it.
         patch_size: side of a patch in pixels.
         batch_size: captures in a step, of two views each.
-        precision: as of `scripts/train.py`; the reference's way always computes in float32.
-        compile: whether the network is compiled, but for the reference's way.
+        precision: as of `scripts/train.py`; the reference's way and one bare loop compute in float32 whatever it is.
+        compile: whether the network is compiled, but for those two.
         workers: that decode the JPEG captures.
         size: `(width, height)` of the JPEG captures in pixels.
         steps: timed steps of a turn. `None`: 4 on the processor, 100 on a GPU.
@@ -70,6 +72,8 @@ class TrainingSettings:
             if value not in known:
                 hint = did_you_mean(value, known) or f"; expected one of {', '.join(known)}"
                 raise InputError(f"{name} is {value!r}{hint}")
+        if (self.precision, self.device) == ("float16", "cpu"):
+            raise InputError("precision float16 needs a GPU; expected auto, float32 or bfloat16 on the processor")
         chosen_device(self.device)
 
     @property

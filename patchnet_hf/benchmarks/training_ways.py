@@ -1,5 +1,6 @@
 """Ways to train the same network, each a turn of steps that is timed."""
 
+import gc
 import math
 import time
 from collections.abc import Callable
@@ -13,17 +14,18 @@ from torch import Tensor
 from transformers import TrainerCallback
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
-from ..data.schema import LABELS
+from ..data.schema import BONA_FIDE, DEFAULT_ATTACK_TYPE, LABELS
 from ..data.views import TRAINING_VIEWS, TrainingViews
 from ..models import PatchNetForImageClassification, PatchNetImageProcessor
 from ..process_memory import keep_freed_memory
 from ..training.arguments import PatchNetTrainingArguments
 from ..training.trainer import PatchNetTrainer
 from .reference_training import ReferenceSteps
-from .training_settings import WARM_UP, TrainingSettings
+from .training_settings import AHEAD, WARM_UP, TrainingSettings
 
 # Batches that the ways with views in memory go round.
 BATCHES = 4
+LEARNING_RATE = 1e-4
 
 
 class ViewsInMemory(torch.utils.data.Dataset):
@@ -38,7 +40,7 @@ class ViewsInMemory(torch.utils.data.Dataset):
     def __init__(self, views: np.ndarray, labels: np.ndarray):
         self.views = views
         self.labels = labels
-        self.attack_types = ["bonafide", "attack"]
+        self.attack_types = [BONA_FIDE, DEFAULT_ATTACK_TYPE]
 
     @classmethod
     def random(cls, captures: int, patch_size: int) -> "ViewsInMemory":
@@ -95,17 +97,28 @@ class TrainingWays:
 
     def bare(self) -> float:
         """Nothing but the network, its loss and its update, on views that lie on the device, normalised."""
-        settings, arguments = self.settings, self.arguments()
+        model = deepcopy(self.model).train().to(self.settings.device, memory_format=torch.channels_last)
+        return self._looped(model, self.arguments().autocast_dtype, self.settings.compile)
+
+    def bare_float32(self) -> float:
+        """The same without what makes it fast: in float32, plane after plane, not compiled."""
+        model = deepcopy(self.model).train().to(self.settings.device)
+        return self._looped(model, None, compiled=False)
+
+    def _looped(self, model: PatchNetForImageClassification, dtype: torch.dtype | None, compiled: bool) -> float:
         keep_freed_memory()
-        model = deepcopy(self.model).train().to(settings.device, memory_format=torch.channels_last)
-        network = torch.compile(model, dynamic=False) if settings.compile else model
-        optimizer = torch.optim.AdamW(model.parameters(), lr=arguments.learning_rate, fused=True)
-        batches = list(self._batches())
+        if compiled:
+            # Each turn compiles a network of its own, and what is compiled for one piece of code is limited.
+            torch.compiler.reset()
+        network = torch.compile(model, dynamic=False) if compiled else model
+        optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, fused=True)
+        batches = self._batches()
+        if dtype is None and not compiled:
+            batches = [(pixel_values.contiguous(), labels) for pixel_values, labels in batches]
 
         def step(number: int) -> None:
             pixel_values, labels = batches[number % BATCHES]
-            dtype = arguments.autocast_dtype
-            with torch.autocast(settings.device, dtype, enabled=dtype is not None):
+            with torch.autocast(self.settings.device, dtype, enabled=dtype is not None):
                 loss = network(pixel_values, labels=labels).loss
             loss.backward()
             optimizer.step()
@@ -119,9 +132,9 @@ class TrainingWays:
 
     def files(self) -> float:
         """The same, with workers that decode, cut and turn patches of JPEG captures."""
-        steps = WARM_UP + self.settings.prefetched + self.settings.timed_steps
-        epochs = math.ceil(steps * self.settings.batch_size / len(self.captures))
-        # As one epoch: those of training sets are longer than a turn.
+        # As one epoch: those of training sets are longer than a turn, and workers never run out of captures.
+        batches = WARM_UP + 2 * self.settings.prefetched + self.settings.timed_steps + AHEAD
+        epochs = math.ceil(batches * self.settings.batch_size / len(self.captures))
         captures = datasets.concatenate_datasets([self.captures] * epochs)
         views = TrainingViews(captures, self.processor, LABELS)
         # Until what the workers had ready is used up, a step doesn't wait for them.
@@ -130,7 +143,7 @@ class TrainingWays:
     def arguments(self, **options) -> PatchNetTrainingArguments:
         """Those of `scripts/train.py`, where nothing is evaluated, saved or reported."""
         settings = self.settings
-        return PatchNetTrainingArguments(
+        arguments = PatchNetTrainingArguments(
             output_dir=str(self.folder),
             per_device_train_batch_size=settings.batch_size,
             precision=settings.precision,
@@ -142,11 +155,18 @@ class TrainingWays:
             load_best_model_at_end=False,
             report_to="none",
             disable_tqdm=True,
+            learning_rate=LEARNING_RATE,
             **options,
         )
+        if arguments.device.type == "cuda":
+            # Without a launcher the Trainer would share each batch among all GPUs, and take as many as there are.
+            arguments._n_gpu = 1
+        return arguments
 
     def _trained(self, views: torch.utils.data.Dataset, workers: int, warm_up: int) -> float:
         keep_freed_memory()
+        if self.settings.compile:
+            torch.compiler.reset()
         clock = StepClock(warm_up, self.settings.timed_steps, self._wait)
         arguments = self.arguments(max_steps=clock.last_step, dataloader_num_workers=workers)
         trainer = PatchNetTrainer(
@@ -155,6 +175,9 @@ class TrainingWays:
         for callback in (ProgressCallback, PrinterCallback):
             trainer.remove_callback(callback)
         trainer.train()
+        # Its workers and its network end now, not in another way's turn.
+        del trainer
+        gc.collect()
         return clock.seconds_of_a_step
 
     def _batches(self) -> list[tuple[Tensor, Tensor]]:

@@ -15,6 +15,7 @@ from ..file_names import CONFIG_FILE, PROCESSOR_FILE, WEIGHTS_FILE
 from ..models import PatchNetConfig, PatchNetForImageClassification, PatchNetImageProcessor
 from ..models.modeling_patchnet import live_spoof_logits
 from ..models.weights_patchnet import check_safetensors
+from ..process_memory import keep_freed_memory
 from .onnx_scorer import OnnxScorer
 from .scorer import Scorer, ViewScores, file_sha256, live_log_odds
 
@@ -68,6 +69,8 @@ def load_scorer(model: str, revision: str | None = None, device: str = "auto") -
     """
     A trained model, ready to score.
 
+    Where PyTorch computes on the processor, the process keeps from now on what memory it frees.
+
     Args:
         model: a folder that holds a PatchNet model or an exported one (`model.onnx`), an `.onnx` file, or a model id
             of the Hub. A graph without the metadata of `scripts/export_onnx.py` needs `config.json` and
@@ -88,7 +91,10 @@ def load_scorer(model: str, revision: str | None = None, device: str = "auto") -
         return _onnx_scorer(model, graph)
     network, processor = load_model(model, revision)
     weights = path / WEIGHTS_FILE if path.is_dir() else cached_file(model, WEIGHTS_FILE, revision=revision)
-    return TorchScorer(model, network.to(chosen_device(device)), processor, weights)
+    device = chosen_device(device)
+    if device.type == "cpu":
+        keep_freed_memory()
+    return TorchScorer(model, network.to(device), processor, weights)
 
 
 def _onnx_scorer(model: str, graph: Path) -> OnnxScorer:

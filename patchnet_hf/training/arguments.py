@@ -67,6 +67,9 @@ class PatchNetTrainingArguments(TrainingOptions, TrainingArguments):
         accelerator = torch.accelerator.is_available() and not self.use_cpu
         if not accelerator:
             self.use_cpu = True
+        elif self.accelerator_config is None and self.dataloader_pin_memory:
+            # Batches are copied to the device while it computes.
+            self.accelerator_config = {"non_blocking": True}
         if self.precision != "auto":
             self.bf16, self.fp16 = self.precision == "bfloat16", self.precision == "float16"
             # Where the launcher or an earlier run in this process left another, accelerate would go by that.

@@ -244,6 +244,13 @@ class TrainingOptions:
     logging_nan_inf_filter: bool = field(
         default=False, metadata={"help": "Left off: it waits for the device in each step, and hides a divergence."}
     )
+    dataloader_persistent_workers: bool | None = field(
+        default=None,
+        metadata={
+            "help": "Keep data workers from epoch to epoch. By default those of training captures: to start one takes "
+            "longer than many steps."
+        },
+    )
     remove_unused_columns: bool = field(
         default=False, metadata={"help": "Left off: views need columns that the model doesn't take."}
     )

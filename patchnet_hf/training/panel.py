@@ -169,7 +169,7 @@ def tensorboard_folder(args: PatchNetTrainingArguments) -> Path:
 
 
 def _views_of_a_capture(processor: PatchNetImageProcessor) -> Tensor:
-    """`(V, C, P, P)`: normalised patches of grey noise, as the collator would make them."""
+    """`(V, C, P, P)`: normalised patches of grey noise, as an evaluation makes them."""
     side = processor.patch_size * processor.grid
     noise = np.random.default_rng(0).integers(0, 256, (side, side, 3), dtype=np.uint8)
     return processor.normalize_views(processor.views(noise))

@@ -187,6 +187,12 @@ class PatchNetTrainer(
             self.training_numbers.add(outputs, attack_types, threshold, self.current_gradient_accumulation_steps)
         return (loss, outputs) if return_outputs else loss
 
+    def _maybe_log_save_evaluate(self, tr_loss, *args, **kwargs):
+        """As transformers' own, which takes the sum of losses off itself: one that isn't finite would stay so."""
+        super()._maybe_log_save_evaluate(tr_loss, *args, **kwargs)
+        if self._globalstep_last_logged == self.state.global_step:
+            tr_loss.zero_()
+
     def log(self, logs, *args, **kwargs):
         """As [`transformers.Trainer.log`]; a log of training also has the rates and loss parts since the last one."""
         if "loss" in logs:
@@ -244,14 +250,10 @@ class PatchNetTrainer(
 
     @contextmanager
     def _lasting_workers(self):
-        """Loaders made in the block keep their workers from epoch to epoch: to start one takes longer than many steps.
-
-        A stream is told its epoch in this process alone. Those of evaluation sets end: there are as many as sets.
-        """
+        """Loaders made in the block keep their workers from epoch to epoch, unless it is said that they don't."""
         asked = self.args.dataloader_persistent_workers
-        self.args.dataloader_persistent_workers = asked or (
-            self.args.dataloader_num_workers > 0 and isinstance(self.train_dataset, TrainingViews)
-        )
+        if asked is None:
+            self.args.dataloader_persistent_workers = self.args.dataloader_num_workers > 0
         try:
             yield
         finally:
@@ -268,10 +270,12 @@ class PatchNetTrainer(
 
     @staticmethod
     def _with_own_workers(loader):
-        started = loader.worker_init_fn
+        # accelerate's loader only stands for the one that starts workers.
+        starting = getattr(loader, "base_dataloader", loader)
+        started = starting.worker_init_fn
         if not (isinstance(started, partial) and started.func is in_own_process_group):
             # A loader that the Trainer keeps is returned again and again.
-            loader.worker_init_fn = partial(in_own_process_group, started)
+            starting.worker_init_fn = partial(in_own_process_group, started)
         return loader
 
     def evaluation_loop(self, dataloader, description, prediction_loss_only=None, ignore_keys=None,

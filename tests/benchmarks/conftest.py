@@ -1,5 +1,8 @@
 """A small model to measure, as if it had been trained."""
 
+import runpy
+import sys
+
 import pytest
 import torch
 
@@ -31,3 +34,17 @@ def model_folder(subject, tmp_path_factory):
     subject.model.save_pretrained(folder)
     subject.processor.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture
+def benchmark_script(project, monkeypatch, capsys):
+    """Runs scripts/benchmark.py in this process; its exit code, and what it printed and complained of."""
+
+    def run(*arguments) -> tuple[int, str, str]:
+        monkeypatch.chdir(project)
+        monkeypatch.setattr(sys, "argv", ["/somewhere/benchmark.py", *map(str, arguments)])
+        with pytest.raises(SystemExit) as end:
+            runpy.run_path(str(project / "scripts" / "benchmark.py"), run_name="__main__")
+        return end.value.code, *capsys.readouterr()
+
+    return run

@@ -1,9 +1,8 @@
 """What is told of CDCN's first layer follows from its samples, and both forms of it are what they are called."""
 
 import json
-import runpy
-import sys
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -77,14 +76,8 @@ def test_forms_that_differ_are_not_timed(monkeypatch):
 
 
 @pytest.fixture
-def script(project, monkeypatch, capsys):
-    def script(*options) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["/somewhere/benchmark.py", "central-difference", *map(str, options)])
-        with pytest.raises(SystemExit) as end:
-            runpy.run_path(str(project / "scripts" / "benchmark.py"), run_name="__main__")
-        return end.value.code, *capsys.readouterr()
-
-    return script
+def script(benchmark_script):
+    return partial(benchmark_script, "central-difference")
 
 
 def test_the_script_measures_prints_and_writes(script, tmp_path):

@@ -1,8 +1,7 @@
 """What is told of the data path follows from its samples, and the reference's way is what it is called."""
 
 import json
-import runpy
-import sys
+from functools import partial
 
 import cv2
 import numpy as np
@@ -79,15 +78,8 @@ def test_the_references_views_differ(tmp_path):
 
 
 @pytest.fixture
-def script(project, monkeypatch, capsys):
-    def script(*options) -> tuple[int, str, str]:
-        monkeypatch.chdir(project)
-        monkeypatch.setattr(sys, "argv", ["/somewhere/benchmark.py", "data", *map(str, options)])
-        with pytest.raises(SystemExit) as end:
-            runpy.run_path(str(project / "scripts" / "benchmark.py"), run_name="__main__")
-        return end.value.code, *capsys.readouterr()
-
-    return script
+def script(benchmark_script):
+    return partial(benchmark_script, "data")
 
 
 def test_the_script_measures_prints_and_writes(script, tmp_path):

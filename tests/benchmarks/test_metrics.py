@@ -1,8 +1,7 @@
 """What is told of the metrics' speed."""
 
 import json
-import runpy
-import sys
+from functools import partial
 
 import numpy as np
 import pytest
@@ -13,14 +12,8 @@ from patchnet_hf.benchmarks.timing import Timing
 
 
 @pytest.fixture
-def script(project, monkeypatch, capsys):
-    def script(*options) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["/somewhere/benchmark.py", "metrics", *map(str, options)])
-        with pytest.raises(SystemExit) as end:
-            runpy.run_path(str(project / "scripts" / "benchmark.py"), run_name="__main__")
-        return end.value.code, *capsys.readouterr()
-
-    return script
+def script(benchmark_script):
+    return partial(benchmark_script, "metrics")
 
 
 def test_the_table_follows_from_the_medians():

@@ -7,7 +7,9 @@ import sys
 import numpy as np
 import pytest
 
+import patchnet_hf
 from patchnet_hf.benchmarks import everything, startup
+from patchnet_hf.benchmarks.data import default_workers
 from patchnet_hf.benchmarks.machine import Machine
 from patchnet_hf.benchmarks.startup import LIBRARIES, PACKAGE, StartupBenchmark, measure_startup
 from patchnet_hf.benchmarks.timing import Timing
@@ -40,7 +42,7 @@ def test_each_start_is_a_new_process_timed_in_turn(scripts, monkeypatch):
     monkeypatch.setattr(
         startup.subprocess, "run", lambda command, **options: started.append(command[-1]) or run(command, **options)
     )
-    timings = measure_startup(repeats=2, scripts=scripts).timings
+    timings = measure_startup(scripts, repeats=2).timings
     one_of_each = ["import json", "import csv", "--help", "--help"]
     assert started == one_of_each * 3
     assert [len(timing.seconds) for timing in timings.values()] == [2] * 4
@@ -49,24 +51,19 @@ def test_each_start_is_a_new_process_timed_in_turn(scripts, monkeypatch):
 def test_what_does_not_start_is_one_line(scripts):
     (scripts / "train.py").write_text("raise SystemExit('it is broken')")
     with pytest.raises(InputError, match="ended with exit code 1 and said: it is broken"):
-        measure_startup(scripts=scripts)
-    with pytest.raises(InputError, match="run this from the project's folder"):
-        measure_startup(scripts=scripts / "nowhere")
+        measure_startup(scripts)
+    with pytest.raises(InputError, match="expected the project's scripts"):
+        measure_startup(scripts / "nowhere")
     with pytest.raises(InputError, match="repeats is 0"):
-        measure_startup(repeats=0, scripts=scripts)
+        measure_startup(scripts, repeats=0)
 
 
 @pytest.mark.parametrize(
     "script", ["predict", "evaluate", "convert_dataset", "benchmark", "export_onnx", "push_to_hub"]
 )
-def test_the_help_of_scripts_imports_nothing_that_takes_seconds(project, script):
-    command = [sys.executable, "-X", "importtime", f"scripts/{script}.py", "--help"]
-    ended = subprocess.run(command, cwd=project, capture_output=True, text=True)
-    imported = {
-        line.rpartition("|")[2].strip() for line in ended.stderr.splitlines() if line.startswith("import time")
-    }
-    assert ended.returncode == 0 and "patchnet_hf.command_line" in imported
-    assert not imported & SLOW
+def test_the_help_of_scripts_imports_nothing_that_takes_seconds(imported_by, script):
+    imported, _ = imported_by(f"scripts/{script}.py", "--help")
+    assert "patchnet_hf.command_line" in imported and not imported & SLOW
 
 
 REGISTERED = """
@@ -85,6 +82,21 @@ def test_importing_the_package_still_registers_the_model(first, second, tmp_path
     assert ended.stdout.split() == ["PatchNetForImageClassification", "patchnet_hf.models.configuration_patchnet"]
 
 
+def test_somebodys_own_program_beside_the_scripts_has_the_model_registered(project, tmp_path):
+    (tmp_path / "patchnet_hf").symlink_to(project / "patchnet_hf")
+    program = tmp_path / "scripts" / "mine.py"
+    program.parent.mkdir()
+    program.write_text(REGISTERED.format(first="patchnet_hf", second="transformers"))
+    ended = subprocess.run([sys.executable, program], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert ended.stdout.startswith("PatchNetForImageClassification ")
+
+
+def test_the_package_lists_its_public_names():
+    assert set(patchnet_hf.__all__) <= set(dir(patchnet_hf))
+    with pytest.raises(AttributeError, match="module 'patchnet_hf' has no attribute 'nothing'"):
+        _ = patchnet_hf.nothing
+
+
 class Fake:
     def __init__(self, name: str):
         self.name = name
@@ -98,16 +110,48 @@ class Fake:
     markdown = text
 
 
-def test_all_are_measured_one_after_the_other(monkeypatch):
-    order = []
+@pytest.fixture
+def asked(monkeypatch) -> dict:
+    """What each of the measurements is asked for, which take no time."""
+    asked = {}
     for name in ("startup", "metrics", "central_difference", "inference", "data", "training"):
         monkeypatch.setattr(
-            everything, f"measure_{name}", lambda *given, name=name, **named: order.append(name) or Fake(name)
+            everything,
+            f"measure_{name}",
+            lambda *given, name=name, **named: asked.update({name: given}) or Fake(name),
         )
-    monkeypatch.setattr(everything.Subject, "random", lambda backbone: backbone)
-    measured = everything.measure_all()
-    assert order == ["startup", "metrics", "central_difference", "inference", "data", "training"]
-    told = json.loads(json.dumps(measured.as_json()))
-    assert list(told) == ["benchmark", "startup", "metrics", "central-difference", "infer", "data", "train"]
-    assert measured.text().startswith("startup: a table of startup\n\n\nmetrics: ")
-    assert "### train\n\na table of training" in measured.markdown()
+    return asked
+
+
+def test_all_are_measured_one_after_the_other(asked, benchmark_script, project, tmp_path):
+    code, printed, complaints = benchmark_script("all", "--json", tmp_path / "all.json")
+    assert (code, complaints) == (0, "")
+    assert list(asked) == ["startup", "metrics", "central_difference", "inference", "data", "training"]
+    assert asked["startup"] == (project / "scripts",)
+    subject, settings, _ = asked["inference"]
+    assert subject.as_json()["backbone"] == "resnet18"
+    assert (settings.captures, settings.patches) == ((1, 8), (1, 9))
+    assert asked["data"][0].workers == default_workers()
+    told = json.loads((tmp_path / "all.json").read_text())
+    names = ["startup", "metrics", "central-difference", "infer", "data", "train"]
+    assert list(told) == ["command", "benchmark", *names]
+    positions = [printed.index(f"{name}: a table of ") for name in names]
+    assert positions == sorted(positions)
+
+
+def test_what_is_there_when_all_are_stopped_is_written(asked, benchmark_script, monkeypatch, tmp_path):
+    def stop(*given, **named):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(everything, "measure_inference", stop)
+    code, printed, _ = benchmark_script("all", "--markdown", "--json", tmp_path / "all.json")
+    assert code == 130 and "### metrics\n\na table of metrics" in printed
+    assert list(json.loads((tmp_path / "all.json").read_text()))[2:] == ["startup", "metrics", "central-difference"]
+
+
+def test_the_script_measures_starts(scripts, benchmark_script, monkeypatch, tmp_path):
+    measure = startup.measure_startup
+    monkeypatch.setattr(startup, "measure_startup", lambda _, *given: measure(scripts, *given))
+    code, printed, complaints = benchmark_script("startup", "--repeats", 1, "--json", tmp_path / "startup.json")
+    assert (code, complaints) == (0, "") and "1 start of each in turn" in printed
+    assert len(json.loads((tmp_path / "startup.json").read_text())["started"]) == 4

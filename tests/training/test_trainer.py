@@ -1,6 +1,7 @@
 """The Trainer: metrics by set and pooled, their order and names, the best checkpoint, and learning itself."""
 
 import json
+import os
 import shutil
 
 import datasets
@@ -363,9 +364,10 @@ def test_views_stay_bytes_until_they_are_on_the_device(tmp_path):
 def test_workers_of_training_captures_outlast_epochs_and_those_of_evaluation_sets_do_not(tmp_path):
     trainer = small_trainer(tmp_path, dataloader_num_workers=1)
     loaders = [trainer.get_train_dataloader(), trainer.get_eval_dataloader("near")]
-    assert [loader.persistent_workers for loader in loaders] == [True, False]
-    assert trainer.args.dataloader_persistent_workers is False
-    assert small_trainer(tmp_path).get_train_dataloader().persistent_workers is False
+    assert [bool(loader.persistent_workers) for loader in loaders] == [True, False]
+    assert trainer.args.dataloader_persistent_workers is None
+    for options in ({}, {"dataloader_num_workers": 1, "dataloader_persistent_workers": False}):
+        assert not small_trainer(tmp_path, **options).get_train_dataloader().persistent_workers
 
 
 def test_views_differ_from_epoch_to_epoch_in_the_same_worker(tmp_path):
@@ -383,3 +385,29 @@ def test_views_differ_from_epoch_to_epoch_in_the_same_worker(tmp_path):
         alone.append({views[index]["pixel_values"].tobytes() for index in range(8)})
     assert [{view.numpy().tobytes() for view in batch} for batch in seen] == alone
     assert alone[0] != alone[1] != alone[2]
+
+
+def test_one_loss_that_is_not_a_number_is_in_one_log_alone(tmp_path):
+    trainer = small_trainer(tmp_path, logging_steps=1, eval_strategy="no", save_strategy="no",
+                            load_best_model_at_end=False)  # fmt: skip
+    compute, losses = trainer.compute_loss, []
+
+    def compute_loss(model, inputs, **options):
+        losses.append(compute(model, inputs, **options))
+        return losses[-1] + (float("nan") if len(losses) == 2 else 0) * losses[-1].detach()
+
+    trainer.compute_loss = compute_loss
+    trainer.optimizer = torch.optim.SGD(trainer.model.parameters(), lr=0)
+    trainer.train()
+    logged = [log["loss"] for log in trainer.state.log_history if "loss" in log]
+    assert [np.isfinite(loss) for loss in logged] == [True, False, True]
+
+
+def test_data_workers_are_in_a_process_group_of_their_own(tmp_path, monkeypatch):
+    trainer = small_trainer(tmp_path, dataloader_num_workers=1)
+    item = type(trainer.train_dataset).__getitem__
+    monkeypatch.setattr(
+        type(trainer.train_dataset), "__getitem__", lambda self, index: {**item(self, index), "labels": os.getpgid(0)}
+    )
+    groups = next(iter(trainer.get_train_dataloader()))["labels"].tolist()
+    assert len(set(groups)) == 1 and groups[0] != os.getpgid(0)
