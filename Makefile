@@ -9,8 +9,9 @@ PYTHON ?= python3
 VENV ?= .venv
 VENV5 ?= .venv-transformers5
 PY := $(VENV)/bin/python
-# Some processes side by side, one thread in each; a file's tests stay together, because they share what was trained.
-PYTEST := -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+# Some processes side by side, one thread in each; a file's tests stay together, because they share what was trained, and
+# files in their order, the slow ones first.
+PYTEST := -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 TESTING := HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1
 LAUNCH := $(VENV)/bin/accelerate launch --quiet --config_file configs/accelerate/one_process.yaml
 

@@ -16,6 +16,25 @@ PROJECT = Path(__file__).resolve().parent.parent
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
+def pytest_configure(config):
+    """
+    Gives each of several test processes its own share of the cores, and with it all that it starts.
+
+    Threads that wait for each other while other processes keep a core busy slow a training down many times over.
+    """
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "")
+    if worker.startswith("gw") and hasattr(os, "sched_setaffinity"):
+        cores = sorted(os.sched_getaffinity(0))
+        share = cores[int(worker.removeprefix("gw")) :: int(os.environ["PYTEST_XDIST_WORKER_COUNT"])]
+        os.sched_setaffinity(0, share or cores)
+
+
+def pytest_collection_modifyitems(items):
+    """The files that take long first, so that none of them is left for one process alone at the end."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: ("end_to_end" not in item.path.parts, item.path not in slow))
+
+
 class Environment:
     """A virtual environment without packages of its own: it sees those of this Python, but not this project's."""
 

@@ -246,7 +246,11 @@ class PatchNetTrainer(
         """As [`transformers.Trainer.get_train_dataloader`]; its workers outlast epochs, and signals to the process
         group."""
         with self._lasting_workers():
-            return self._with_own_workers(super().get_train_dataloader())
+            loader = self._with_own_workers(super().get_train_dataloader())
+        # What workers are started with is drawn once where they last and once an epoch where they don't. Of a generator
+        # of its own, so that a resumed run, whose workers start anew, draws all else as an undisturbed one does.
+        getattr(loader, "base_dataloader", loader).generator = torch.Generator().manual_seed(self.args.seed)
+        return loader
 
     @contextmanager
     def _lasting_workers(self):
