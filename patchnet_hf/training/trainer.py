@@ -247,9 +247,10 @@ class PatchNetTrainer(
         group."""
         with self._lasting_workers():
             loader = self._with_own_workers(super().get_train_dataloader())
-        # What workers are started with is drawn once where they last and once an epoch where they don't. Of a generator
-        # of its own, so that a resumed run, whose workers start anew, draws all else as an undisturbed one does.
-        getattr(loader, "base_dataloader", loader).generator = torch.Generator().manual_seed(self.args.seed)
+        if loader.persistent_workers:
+            # What workers are started with is drawn but once, and again in a run that is resumed. From a generator of
+            # its own, so that all else that is drawn is the same in both.
+            getattr(loader, "base_dataloader", loader).generator = torch.Generator().manual_seed(self.args.seed)
         return loader
 
     @contextmanager
