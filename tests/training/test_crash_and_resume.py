@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -193,11 +194,11 @@ def test_what_only_one_process_knows_is_said_by_that_one(run):
     [
         (("--optim", "sgd"), "optim 'amsgrad' there, 'sgd' here"),
         (("--embedding_size", "7"), "embedding_size None there, 7 here"),
-        (("--resume_from_checkpoint", "{last}/../checkpoint-2"), "holds checkpoint-10, which isn't of the run"),
+        (("--resume_from_checkpoint", "{other}"), "holds checkpoint-10, which isn't of the run"),
     ],
 )
-def test_going_on_with_another_run_is_refused(run, undisturbed, options, message):
-    last = checkpoints_in(undisturbed)[-1]
-    given = [option.format(last=last) for option in options]
+def test_going_on_with_another_run_is_refused(run, undisturbed, tmp_path, options, message):
+    other = shutil.copytree(checkpoints_in(undisturbed)[-1], tmp_path / "checkpoint-2")
+    given = [option.format(other=other) for option in options]
     done, _ = run(undisturbed.name, "never", "--resume_from_checkpoint", "true", *given)
     assert done.returncode == 2 and message in done.stderr and "Traceback" not in done.stderr, done.stderr
