@@ -43,9 +43,9 @@ def test_what_it_says_of_transformers_options_is_so():
         else:
             # transformers 5 has None where 4.57 has an empty mapping.
             assert known.default == default, name
-        assert kind.__name__ in {
-            part.__name__ for part in (known.type, *typing.get_args(known.type)) if isinstance(part, type)
-        }, name
+        taken = {part for part in (known.type, *typing.get_args(known.type)) if isinstance(part, type)}
+        # transformers 5 also takes a share of all steps for the warm-up.
+        assert kind in taken or (kind is int and float in taken), name
 
 
 def test_training_arguments_have_the_defaults_of_the_options():
