@@ -34,7 +34,7 @@ class TrainingBenchmark:
 
     Attributes:
         settings: what was compared.
-        precision: that all but the reference's way computed in.
+        precision: that all but the reference's way and the bare loop in float32 computed in.
         subject: the network, in one line.
         machine: what it ran on.
         timings: of a step, by way.

@@ -98,23 +98,27 @@ class TrainingWays:
     def bare(self) -> float:
         """Nothing but the network, its loss and its update, on views that lie on the device, normalised."""
         model = deepcopy(self.model).train().to(self.settings.device, memory_format=torch.channels_last)
-        return self._looped(model, self.arguments().autocast_dtype, self.settings.compile)
+        return self._looped(model, self._batches(), self.arguments().autocast_dtype, self.settings.compile)
 
     def bare_float32(self) -> float:
         """The same without what makes it fast: in float32, plane after plane, not compiled."""
         model = deepcopy(self.model).train().to(self.settings.device)
-        return self._looped(model, None, compiled=False)
+        batches = [(pixel_values.contiguous(), labels) for pixel_values, labels in self._batches()]
+        return self._looped(model, batches, None, compiled=False)
 
-    def _looped(self, model: PatchNetForImageClassification, dtype: torch.dtype | None, compiled: bool) -> float:
+    def _looped(
+        self,
+        model: PatchNetForImageClassification,
+        batches: list[tuple[Tensor, Tensor]],
+        dtype: torch.dtype | None,
+        compiled: bool,
+    ) -> float:
         keep_freed_memory()
         if compiled:
             # Each turn compiles a network of its own, and what is compiled for one piece of code is limited.
             torch.compiler.reset()
         network = torch.compile(model, dynamic=False) if compiled else model
         optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, fused=True)
-        batches = self._batches()
-        if dtype is None and not compiled:
-            batches = [(pixel_values.contiguous(), labels) for pixel_values, labels in batches]
 
         def step(number: int) -> None:
             pixel_values, labels = batches[number % BATCHES]

@@ -156,13 +156,15 @@ def test_each_way_takes_its_steps_and_leaves_the_network_as_it_was(ways, monkeyp
         PatchNetForImageClassification,
         "forward",
         lambda self, pixel_values, **options: (
-            passes.append((self.training, pixel_values.dtype)) or forward(self, pixel_values, **options)
+            passes.append((self.training, pixel_values.dtype, pixel_values.is_contiguous()))
+            or forward(self, pixel_values, **options)
         ),
     )
     for way in (ways.bare, ways.bare_float32, ways.trainer):
         assert way() > 0
-    # Two steps before the two that are timed.
-    assert passes == [(True, torch.float32)] * 4 * 3
+    # Two steps before the two that are timed. In float32, too, the channels lie last but for the loop that is told so.
+    assert passes == [(True, torch.float32, plane_after_plane) for plane_after_plane in (False, True, False)
+                      for _ in range(4)]  # fmt: skip
     assert ways.reference() > 0
     assert len(passes) == 12, "it passes the backbone alone"
     assert all(torch.equal(tensor, before[name]) for name, tensor in ways.model.state_dict().items())
