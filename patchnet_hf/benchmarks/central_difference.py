@@ -8,13 +8,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..cards.markdown import table as markdown_table
 from ..errors import InputError
 from ..models import PatchNetConfig
 from ..models.backbone_patchnet import create_backbone
 from ..models.central_difference_patchnet import CentralDifferenceConv2d
-from ..text_table import counted, text_table
+from ..text_table import counted
 from .machine import Machine, torch_threads, usable_cores
+from .one_table import OneTable
 from .timing import Timing, interleaved
 
 FOLDED, WRITTEN_OUT = "one convolution", "two convolutions"
@@ -47,7 +47,7 @@ class TwoConvolutions(nn.Module):
 
 
 @dataclass(frozen=True)
-class CentralDifferenceBenchmark:
+class CentralDifferenceBenchmark(OneTable):
     """
     A measurement of CDCN's first layer.
 
@@ -57,6 +57,8 @@ class CentralDifferenceBenchmark:
         timings: times by pass (`"forward"`, `"forward and backward"`) and form (`"one convolution"`, `"two
             convolutions"`).
     """
+
+    header = HEADER
 
     patch_size: int
     patches: int
@@ -111,14 +113,6 @@ class CentralDifferenceBenchmark:
     def title(self) -> str:
         batch = f"{counted(self.patches, 'patch', 'patches')} of {self.patch_size} x {self.patch_size}"
         return f"CDCN's first layer on {batch}, {counted(self.repeats, 'call')} of each in turn"
-
-    def text(self) -> str:
-        """A table for people."""
-        return f"{self.machine.text()}\n\n{self.title()}\n{text_table(HEADER, self.cells())}"
-
-    def markdown(self) -> str:
-        """A table for a document."""
-        return f"{self.machine.text()}.\n\n{self.title()}:\n\n{markdown_table(HEADER, self.cells())}"
 
 
 def measure_central_difference(

@@ -6,12 +6,11 @@ from functools import partial
 
 import numpy as np
 
-from ..cards.markdown import table as markdown_table
 from ..errors import InputError
 from ..metrics import metric_intervals, presentation_attack_metrics
-from ..text_table import text_table
 from .machine import Machine
 from .memory import megabytes, peak_memory
+from .one_table import OneTable
 from .timing import Timing, interleaved
 
 SCORES, REPEATS = 10_000_000, 3
@@ -25,7 +24,7 @@ RESAMPLES = 10
 
 
 @dataclass(frozen=True)
-class MetricsBenchmark:
+class MetricsBenchmark(OneTable):
     """
     A measurement of the metrics.
 
@@ -35,6 +34,8 @@ class MetricsBenchmark:
         timings: by what is computed.
         memory: the most that it takes beyond the scores themselves, in bytes; `None` where the system doesn't tell.
     """
+
+    header = HEADER
 
     scores: int
     machine: Machine
@@ -68,14 +69,6 @@ class MetricsBenchmark:
         return (
             f"{self.scores:,} scores of 3 attack types in clips of {FRAMES} frames, intervals by {RESAMPLES} resamples"
         )
-
-    def text(self) -> str:
-        """A table for people."""
-        return f"{self.machine.text()}\n\n{self.title()}\n{text_table(HEADER, self.cells())}"
-
-    def markdown(self) -> str:
-        """A table for a document."""
-        return f"{self.machine.text()}.\n\n{self.title()}:\n\n{markdown_table(HEADER, self.cells())}"
 
 
 def measure_metrics(

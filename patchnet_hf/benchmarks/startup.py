@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from ..cards.markdown import table as markdown_table
 from ..errors import InputError
-from ..text_table import counted, text_table
+from ..text_table import counted
 from .machine import Machine, usable_cores
+from .one_table import OneTable
 from .timing import Timing, interleaved
 
 LIBRARIES = "import transformers, timm"
@@ -21,7 +21,7 @@ REPEATS = 5
 
 
 @dataclass(frozen=True)
-class StartupBenchmark:
+class StartupBenchmark(OneTable):
     """
     A measurement of starts, each in a new process.
 
@@ -29,6 +29,8 @@ class StartupBenchmark:
         machine: what it ran on.
         timings: by what was started.
     """
+
+    header = HEADER
 
     machine: Machine
     timings: dict[str, Timing]
@@ -61,14 +63,6 @@ class StartupBenchmark:
     def title(self) -> str:
         repeats = len(self.timings[LIBRARIES].seconds)
         return f"New processes, {counted(repeats, 'start')} of each in turn, after one that isn't counted"
-
-    def text(self) -> str:
-        """A table for people."""
-        return f"{self.machine.text()}\n\n{self.title()}\n{text_table(HEADER, self.cells())}"
-
-    def markdown(self) -> str:
-        """A table for a document."""
-        return f"{self.machine.text()}.\n\n{self.title()}:\n\n{markdown_table(HEADER, self.cells())}"
 
 
 def measure_startup(

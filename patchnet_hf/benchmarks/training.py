@@ -12,13 +12,13 @@ import datasets
 import torch
 from transformers.utils import logging as transformers_logging
 
-from ..cards.markdown import table as markdown_table
 from ..errors import InputError, first_line
 from ..process_memory import keep_freed_memory
-from ..text_table import counted, text_table
+from ..text_table import counted
 from .captures import jpeg_captures
 from .machine import Machine, torch_threads
 from .memory import megabytes, peak_memory
+from .one_table import OneTable
 from .subject import Subject
 from .timing import Timing, in_turn
 from .training_settings import BARE, FILES, REFERENCE, WAYS, TrainingSettings
@@ -28,7 +28,7 @@ HEADER = ("way", "ms a step", "captures/s", "times as fast", "of the bare loop",
 
 
 @dataclass(frozen=True)
-class TrainingBenchmark:
+class TrainingBenchmark(OneTable):
     """
     A measurement of training.
 
@@ -40,6 +40,8 @@ class TrainingBenchmark:
         timings: of a step, by way.
         memory: the most that a way takes in bytes, by way; `None` where the system doesn't tell.
     """
+
+    header = HEADER
 
     settings: TrainingSettings
     precision: str
@@ -104,11 +106,11 @@ class TrainingBenchmark:
 
     def text(self) -> str:
         """A table for people."""
-        return f"{self.subject}\n{self.machine.text()}\n\n{self.title()}\n{text_table(HEADER, self.cells())}"
+        return f"{self.subject}\n{super().text()}"
 
     def markdown(self) -> str:
         """A table for a document."""
-        return f"{self.subject}.\n{self.machine.text()}.\n\n{self.title()}:\n\n{markdown_table(HEADER, self.cells())}"
+        return f"{self.subject}.\n{super().markdown()}"
 
     def _name(self, way: str) -> str:
         if way == FILES:
