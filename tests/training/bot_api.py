@@ -6,6 +6,7 @@ import re
 import socket
 import threading
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass
 from email.message import EmailMessage
 from email.parser import BytesParser
@@ -83,6 +84,7 @@ class BotApi:
         self.open.set()
         self.changed = threading.Condition()
         self._connections: set[socket.socket] = set()
+        self._unanswered = 0
         self._port = 0
         self.start()
 
@@ -103,12 +105,13 @@ class BotApi:
 
             def do_POST(self):
                 body = self.rfile.read(int(self.headers["Content-Length"]))
-                status, answer = api._answer(self.path, self.headers["Content-Type"] or "", body)
-                data = answer.encode() if isinstance(answer, str) else json.dumps(answer).encode()
-                self.send_response(status)
-                self.send_header("Content-Length", str(len(data)))
-                self.end_headers()
-                self.wfile.write(data)
+                with api._answering():
+                    status, answer = api._answer(self.path, self.headers["Content-Type"] or "", body)
+                    data = answer.encode() if isinstance(answer, str) else json.dumps(answer).encode()
+                    self.send_response(status)
+                    self.send_header("Content-Length", str(len(data)))
+                    self.end_headers()
+                    self.wfile.write(data)
 
             def log_message(self, *_):
                 pass
@@ -123,9 +126,11 @@ class BotApi:
         threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
 
     def stop(self) -> None:
-        """Is gone: connections are cut, new ones refused."""
+        """Is gone: connections are cut, new ones refused. A message that was delivered is answered first."""
         self._server.shutdown()
         self._server.server_close()
+        # Without its answer, who sent it would rightly send it again.
+        self.wait_for(lambda: self._unanswered == 0)
         for connection in self._connections:
             try:
                 connection.shutdown(socket.SHUT_RDWR)
@@ -142,6 +147,18 @@ class BotApi:
     def texts(self, chat: str = "1") -> list[str]:
         """Messages of a chat, as a person sees them."""
         return [message.text for message in self.delivered if message.chat == chat and message.method == "sendMessage"]
+
+    @contextmanager
+    def _answering(self):
+        """A request is being answered meanwhile."""
+        with self.changed:
+            self._unanswered += 1
+        try:
+            yield
+        finally:
+            with self.changed:
+                self._unanswered -= 1
+                self.changed.notify_all()
 
     def _answer(self, path: str, content_type: str, body: bytes) -> tuple[int, object]:
         match = re.fullmatch(r"/bot([^/]+)/(\w+)", path)
