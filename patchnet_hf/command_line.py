@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Callable
 
-from .errors import InputError, did_you_mean
+from .errors import InputError, did_you_mean, first_line
 
 EXIT_BAD_INPUT = 2
 
@@ -49,9 +49,9 @@ def unknown_option_message(parser: argparse.ArgumentParser, option: str) -> str:
 def run_command(main: Callable[[], int | None]) -> None:
     """Runs a script's `main` and ends the process: 0 when it is done, 2 with one line for bad input, 130 for Ctrl-C.
 
-    Only mistakes of the user (:class:`~patchnet_hf.errors.InputError`) are shortened to a line; a defect of ours
-    keeps its traceback. Of several processes on a machine that end in the same way, the first one says it; what only
-    another one knows is said by that one.
+    Only mistakes of the user (:class:`~patchnet_hf.errors.InputError`) and memory that doesn't suffice are shortened
+    to a line; a defect of ours keeps its traceback. Of several processes on a machine that end in the same way, the
+    first one says it; what only another one knows is said by that one.
     """
     program = os.path.basename(sys.argv[0])
     process = os.environ.get("LOCAL_RANK", "0")
@@ -59,8 +59,12 @@ def run_command(main: Callable[[], int | None]) -> None:
         status = main()
     except InputError as error:
         if process == "0" or not error.shared:
-            where = "" if process == "0" else f"process {process}: "
-            print(f"{program}: error: {where}{error}", file=sys.stderr)
+            _complain(program, process, error)
+        status = EXIT_BAD_INPUT
+    except (MemoryError, RuntimeError) as error:
+        if not _is_lack_of_memory(error):
+            raise
+        _complain(program, process, f"not enough memory; smaller batches take less: {first_line(error)}")
         status = EXIT_BAD_INPUT
     except KeyboardInterrupt as stop:
         if process == "0":
@@ -71,3 +75,15 @@ def run_command(main: Callable[[], int | None]) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 0
     raise SystemExit(status or 0)
+
+
+def _complain(program: str, process: str, message: object) -> None:
+    where = "" if process == "0" else f"process {process}: "
+    print(f"{program}: error: {where}{message}", file=sys.stderr)
+
+
+def _is_lack_of_memory(error: MemoryError | RuntimeError) -> bool:
+    """Whether NumPy, a GPU's PyTorch or the processor's has found too little; PyTorch isn't imported to know it."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return "DefaultCPUAllocator" in str(error)

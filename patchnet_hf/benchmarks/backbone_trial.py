@@ -11,7 +11,6 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import torch
 from transformers import set_seed
-from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from ..data.loading import load_training_and_evaluation_sets
 from ..errors import InputError, first_line
@@ -217,8 +216,7 @@ def _tried(
     )
     progress(f"{trial.name}: training")
     trainer = PatchNetTrainer(model=network, args=arguments, train_dataset=training, processing_class=processor)
-    for callback in (ProgressCallback, PrinterCallback):
-        trainer.remove_callback(callback)
+    trainer.remove_progress()
     start = time.perf_counter()
     trainer.train()
     seconds = time.perf_counter() - start

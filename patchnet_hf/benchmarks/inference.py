@@ -1,9 +1,7 @@
 """The job behind `scripts/benchmark.py infer`: the same batches by every way to run a model, in turn."""
 
-import logging
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,6 +12,7 @@ import torch
 
 from ..errors import InputError, first_line
 from ..inference.scorers import chosen_device
+from ..training.compilation import quiet_compiler
 from .agreement import mismatch
 from .inference_result import Comparison, InferenceBenchmark, Row
 from .inference_settings import BASELINE, InferenceSettings
@@ -79,7 +78,7 @@ def _compare(maker: VariantMaker, captures: int, settings: InferenceSettings, pr
     for name in settings.compared:
         progress(f"checking {name}")
         try:
-            with _quiet_compiler():
+            with quiet_compiler():
                 variant = getattr(maker, name)()
                 given, memory = _answers_and_memory(variant, batches, maker.device)
         except Unavailable as error:
@@ -135,15 +134,3 @@ def _answers(variant: Variant, batches: Sequence[Batch]) -> np.ndarray:
         return np.concatenate([variant.log_odds(variant.run(batch)) for batch in batches])
     except torch.OutOfMemoryError as error:
         raise Unavailable(f"the GPU's memory is too small for a batch: {first_line(error)}") from error
-
-
-@contextmanager
-def _quiet_compiler() -> Iterator[None]:
-    """Without the compiler's word that there is no GPU."""
-    logger = logging.getLogger("torch.utils.cpp_extension")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)

@@ -6,15 +6,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from subprocess import SubprocessError
 
 import datasets
-import torch
 from transformers.utils import logging as transformers_logging
 
-from ..errors import InputError, first_line
 from ..process_memory import keep_freed_memory
 from ..text_table import counted
+from ..training.compilation import check_compiler
 from .captures import jpeg_captures
 from .machine import Machine, torch_threads
 from .memory import megabytes, peak_memory
@@ -131,7 +129,7 @@ def measure_training(
 
     Raises:
         InputError: the backbone is unknown, refuses its arguments or doesn't take patches of this size; or the device
-            can't compute in the precision or has too little memory; or there is no compiler.
+            can't compute in the precision; or there is no compiler.
     """
     settings = TrainingSettings() if settings is None else settings
     subject = Subject.random(settings.backbone, settings.backbone_kwargs or None, settings.patch_size)
@@ -144,32 +142,14 @@ def measure_training(
         ways = TrainingWays(subject.model, captures, settings, Path(folder, "run"))
         precision = ways.arguments().precision_name
         calls = {way: getattr(ways, way) for way in WAYS}
-        with _in_one_line():
-            timings = in_turn(calls, settings.repeats, progress=progress)
-            memory = {}
-            for way, call in calls.items():
-                progress(f"memory: {way}")
-                memory[way] = peak_memory(call, settings.device)
+        if settings.compile:
+            check_compiler(settings.device)
+        timings = in_turn(calls, settings.repeats, progress=progress)
+        memory = {}
+        for way, call in calls.items():
+            progress(f"memory: {way}")
+            memory[way] = peak_memory(call, settings.device)
     return TrainingBenchmark(settings, precision, subject.text(), machine, timings, memory)
-
-
-@contextmanager
-def _in_one_line() -> Iterator[None]:
-    """
-    A block that trains.
-
-    Raises:
-        InputError: the machine can't do what is asked of it.
-    """
-    try:
-        yield
-    except InputError:
-        raise
-    except torch.OutOfMemoryError as error:
-        raise InputError(f"the GPU's memory is too small; take a smaller --batch-size: {first_line(error)}") from error
-    # Without a compiler of C++ or of GPU code, each part that misses it says so in its own way.
-    except (OSError, RuntimeError, SubprocessError, ValueError) as error:
-        raise InputError(f"it can't be trained here: {first_line(error)}") from error
 
 
 @contextmanager

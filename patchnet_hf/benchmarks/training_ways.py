@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from torch import Tensor
 from transformers import TrainerCallback
-from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from ..data.schema import BONA_FIDE, DEFAULT_ATTACK_TYPE, LABELS
 from ..data.views import TRAINING_VIEWS, TrainingViews
@@ -176,8 +175,7 @@ class TrainingWays:
         trainer = PatchNetTrainer(
             deepcopy(self.model), arguments, train_dataset=views, processing_class=self.processor, callbacks=[clock]
         )
-        for callback in (ProgressCallback, PrinterCallback):
-            trainer.remove_callback(callback)
+        trainer.remove_progress()
         trainer.train()
         # Its workers and its network end now, not in another way's turn.
         del trainer

@@ -12,7 +12,6 @@ from accelerate.utils import gather_object
 from safetensors import SafetensorError
 from transformers import set_seed
 from transformers.integrations import get_reporting_integration_callbacks
-from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from ..data.balancing import BalancedSampling
 from ..data.loading import RunCaptures, Streaming, load_run_captures
@@ -31,6 +30,7 @@ from .checks import (
     remove_leftovers,
     without_evaluation,
 )
+from .compilation import check_compiler
 from .hub import push_hint
 from .initialization import initialize_from, shortened
 from .interruption import InterruptionCallback, TrainingInterrupted
@@ -91,6 +91,8 @@ def train_and_evaluate(
         if arguments.device.type == "cpu":
             torch.set_num_threads(arguments.cpu_threads or cores_of_a_process())
             keep_freed_memory()
+        if arguments.torch_compile:
+            check_compiler(arguments.device)
         set_seed(arguments.seed)
         network = build_model(model, data.patch_size, patch_types, live)
         unmatched, pretrained = [], {}
@@ -120,8 +122,7 @@ def train_and_evaluate(
         if checkpoint is not None:
             trainer.check_checkpoint(checkpoint)
     check_same_checkpoint(checkpoint)
-    for callback in (ProgressCallback, PrinterCallback):
-        trainer.remove_callback(callback)
+    trainer.remove_progress()
     trainer.add_callback(LinesCallback() if arguments.disable_tqdm else ConsoleCallback())
     if evaluates_in_training(arguments):
         trainer.add_callback(MetricsFileCallback())

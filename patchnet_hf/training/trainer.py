@@ -10,6 +10,7 @@ import torch
 from datasets import Dataset, IterableDataset
 from torch.utils.data import default_collate
 from transformers import Trainer, TrainerCallback
+from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from transformers.trainer_utils import EvalLoopOutput
 
 from ..data.balancing import BalancedSampling, balance_stream
@@ -225,6 +226,11 @@ class PatchNetTrainer(
         # Sets have reported one by one; what a callback waits for (early stopping, say) may be the pooled numbers.
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
+
+    def remove_progress(self) -> None:
+        """Takes away the bars and lines that a [`transformers.Trainer`] shows by itself."""
+        for callback in (ProgressCallback, PrinterCallback):
+            self.remove_callback(callback)
 
     def _get_train_sampler(self, train_dataset=None):
         if self.balanced_sampler is None:

@@ -233,20 +233,23 @@ def test_a_mistake_is_one_line(script, options, words):
     assert words in complaints and len(complaints.splitlines()) == 1
 
 
-@pytest.mark.parametrize(
-    "error, words",
-    [
-        (
-            torch.OutOfMemoryError("CUDA out of memory. Tried"),
-            "take a smaller --batch-size: CUDA out of memory. Tried",
-        ),
-        (RuntimeError("Failed to find C compiler\nmore"), "it can't be trained here: Failed to find C compiler"),
-    ],
-)
-def test_what_the_machine_cannot_do_is_one_line(script, monkeypatch, error, words):
+@pytest.mark.parametrize("lacking, words", [("memory", "smaller batches take less"), ("compiler", "can't compile")])
+def test_what_the_machine_lacks_is_one_line(script, monkeypatch, lacking, words):
+    def fail(*_, **__):
+        raise torch.OutOfMemoryError("too little") if lacking == "memory" else RuntimeError("no compiler\nmore")
+
+    if lacking == "memory":
+        monkeypatch.setattr(TrainingWays, "bare", fail)
+    else:
+        monkeypatch.setattr(torch, "compile", fail)
+    code, _, complaints = script(*QUICK, "--repeats", 1, *(["--compile"] if lacking == "compiler" else []))
+    assert code == 2 and words in complaints and len(complaints.splitlines()) == 1
+
+
+def test_a_defect_of_a_way_keeps_its_traceback(script, monkeypatch):
     def fail(self):
-        raise error
+        raise RuntimeError("shapes that don't match")
 
     monkeypatch.setattr(TrainingWays, "bare", fail)
-    code, _, complaints = script(*QUICK, "--repeats", 1)
-    assert code == 2 and words in complaints and len(complaints.splitlines()) == 1
+    with pytest.raises(RuntimeError, match="shapes that don't match"):
+        script(*QUICK, "--repeats", 1)

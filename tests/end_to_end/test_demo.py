@@ -143,6 +143,19 @@ def test_a_mistake_of_the_user_is_one_line_and_nothing_is_written(demo_data, pro
     assert not (tmp_path / "run").exists()
 
 
+def test_a_machine_without_a_compiler_says_so_before_anything_is_written(demo_data, project, tmp_path):
+    command = [sys.executable, "scripts/train.py", "--dataset", str(demo_data / "arrow"), "--torch_compile", "true"]
+    command += ["--output_dir", str(tmp_path / "run")]
+    variables = {name: value for name, value in os.environ.items() if name not in ("CC", "CXX")}
+    variables |= {"PATH": str(tmp_path), "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "compiled")}
+    done = subprocess.run(command, cwd=project, capture_output=True, text=True, env=variables)
+    assert done.returncode == 2, done.stderr
+    # transformers has a hint of its own about GPUs before.
+    line = done.stderr.splitlines()[-1]
+    assert "this machine can't compile the network" in line and "Traceback" not in done.stderr, done.stderr
+    assert not (tmp_path / "run").exists()
+
+
 def test_predicting_with_a_folder_that_holds_no_model_is_one_line(demo_data, project):
     command = [sys.executable, "scripts/predict.py", "--model", str(demo_data), "face.jpg"]
     done = subprocess.run(command, cwd=project, capture_output=True, text=True)
