@@ -16,6 +16,7 @@ import datasets
 from tqdm import tqdm
 
 from ..errors import InputError
+from ..late_interrupt import late_interrupt
 from ..text_table import text_table
 from ..whole_folder import FINISHED_FOLDER, check_output_folder, resumable_folder
 from .csv_files import BadRow, CaptureRow, CsvFile, CsvLayout, find_csv_files, read_layout, read_rows
@@ -175,7 +176,11 @@ def _write_shards(
     tasks = plan_shards(of_splits, settings.embed)
     bar = tqdm(total=rows, desc="Converting", unit="image", disable=None if progress else True)
     # Closed here, so that no process of it goes on when this is left.
-    with bar, closing(write_shards(tasks, settings, num_proc, bar.update)) as results:
+    with (
+        bar,
+        late_interrupt() as asked,
+        closing(write_shards(tasks, settings, num_proc, bar.update, asked)) as results,
+    ):
         return sorted(results, key=lambda result: result.number)
 
 

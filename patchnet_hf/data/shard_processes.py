@@ -33,15 +33,25 @@ _shared: _Shared | None = None
 
 
 def write_shards(
-    tasks: Iterable[ShardTask], settings: ShardSettings, num_proc: int, advance: Callable[[int], object]
+    tasks: Iterable[ShardTask],
+    settings: ShardSettings,
+    num_proc: int,
+    advance: Callable[[int], object],
+    stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[ShardResult]:
     """
     Writes shards by up to `num_proc` processes, or by as many threads where there is but one shard.
+
+    Args:
+        tasks, settings: what to write, and how.
+        advance: told how many rows are done.
+        stop: asked now and then whether to give up.
 
     Yields:
         Their results, as they are finished.
 
     Raises:
+        Stopped: `stop` said so.
         Unfinished: a process was killed.
         OSError: a shard can't be written.
     """
@@ -51,14 +61,14 @@ def write_shards(
     tasks = itertools.chain(first, tasks)
     settings = replace(settings, threads=-(-num_proc // max(processes, 1)))
     if processes < 2:
-        yield from _write_here(tasks, settings, advance)
+        yield from _write_here(tasks, settings, advance, stop)
         return
     # Forked, processes share the memory of what is imported. There are no threads yet that a fork could break.
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
     shared = _Shared(context)
     pool = ProcessPoolExecutor(processes, context, initializer=_begin, initargs=(shared,))
     try:
-        yield from _results(pool, tasks, settings, shared, processes, advance)
+        yield from _results(pool, tasks, settings, shared, processes, advance, stop)
     except BrokenProcessPool as error:
         raise Unfinished(
             "a process of the conversion was killed, perhaps because memory ran out; what is done so far is kept, and "
@@ -69,16 +79,18 @@ def write_shards(
         pool.shutdown(cancel_futures=True)
 
 
-def _write_here(tasks, settings: ShardSettings, advance: Callable[[int], object]) -> Iterator[ShardResult]:
+def _write_here(
+    tasks, settings: ShardSettings, advance: Callable[[int], object], stop: Callable[[], bool]
+) -> Iterator[ShardResult]:
     found_bad = threading.Event()
     for task in tasks:
-        result = write_shard(task, settings, advance, found_bad=found_bad.is_set)
+        result = write_shard(task, settings, advance, stop, found_bad.is_set)
         if result.bad:
             found_bad.set()
         yield result
 
 
-def _results(pool, tasks, settings, shared: _Shared, processes: int, advance) -> Iterator[ShardResult]:
+def _results(pool, tasks, settings, shared: _Shared, processes: int, advance, stop) -> Iterator[ShardResult]:
     running: set[Future] = set()
     reported = 0
     exhausted = False
@@ -91,6 +103,8 @@ def _results(pool, tasks, settings, shared: _Shared, processes: int, advance) ->
         done, running = wait(running, _SECONDS_BETWEEN_LOOKS, FIRST_COMPLETED)
         advance(shared.rows_done.value - reported)
         reported = shared.rows_done.value
+        if stop():
+            raise Stopped
         for future in done:
             result = future.result()
             if result.bad:

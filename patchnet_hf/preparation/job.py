@@ -5,7 +5,7 @@ import json
 import os
 import re
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -19,6 +19,7 @@ from ..data.schema import LIVE
 from ..errors import InputError
 from ..inference.sources import Frame, evenly_spread, stated_length, video_frames
 from ..json_files import finite
+from ..late_interrupt import late_interrupt
 from ..text_table import counted
 from ..versions import versions_of
 from ..whole_folder import FINISHED_FOLDER, check_output_folder, resumable_folder
@@ -104,7 +105,8 @@ def prepare(settings: PreparationSettings, progress: bool = True) -> Preparation
         work = folder / FINISHED_FOLDER
         work.mkdir()
         short: list[str] = []
-        rows = list(_prepared_rows(jobs, work, settings, bad, short, progress))
+        with late_interrupt() as asked:
+            rows = list(_prepared_rows(jobs, work, settings, bad, short, progress, asked))
         if bad and (settings.on_error == "stop" or not rows):
             raise InputError(_message(bad, found, settings))
         lists = _lists(rows, settings)
@@ -215,10 +217,11 @@ def _prepared_rows(
     bad: list[BadFile],
     short: list[str],
     progress: bool,
+    stop: Callable[[], bool],
 ) -> Iterator[PreparedRow]:
     """
     Prepares the files on several threads; yields their rows in order, adds those that fail to `bad`, and the names of
-    videos that are shorter than they say to `short`.
+    videos that are shorter than they say to `short`. Ends before all are done if `stop` says so.
     """
     workers = settings.workers or min(os.cpu_count() or 1, 8)
     pool = ThreadPoolExecutor(workers, thread_name_prefix="prepare")
@@ -240,10 +243,12 @@ def _prepared_rows(
     with tqdm(total=len(jobs), unit="file", desc="preparing", delay=0.5, disable=None if progress else True) as bar:
         try:
             for job in jobs:
+                if stop():
+                    return
                 ahead.append((job, pool.submit(_prepare_file, job, work, settings)))
                 if len(ahead) > 4 * workers:
                     yield from finished()
-            while ahead:
+            while ahead and not stop():
                 yield from finished()
         finally:
             pool.shutdown(cancel_futures=True)

@@ -2,10 +2,11 @@
 
 import csv
 import os
+import signal
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import astuple, dataclass, fields
 from multiprocessing import get_context
 from pathlib import Path
@@ -14,6 +15,7 @@ import cv2
 import numpy as np
 
 from ...errors import InputError
+from ...late_interrupt import late_interrupt
 from ...text_table import text_table
 from ...whole_folder import whole_folder
 from .camera import capture, decode_jpeg
@@ -143,6 +145,8 @@ def _write_capture(job: tuple[Path, Split, int, Capture, int, int]) -> None:
 
 
 def _start_worker() -> None:
+    # The process that started this one tells of Ctrl-C.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     cv2.setNumThreads(1)
 
 
@@ -150,9 +154,15 @@ def render_all(jobs: list[tuple], workers: int, advance: Callable[[], object]) -
     """Renders and writes the captures of `jobs`, in this process or in several; calls `advance` after each."""
     if workers > 1:
         # Spawned, not forked: the caller may hold threads (torch, OpenCV) that a fork would break.
-        with ProcessPoolExecutor(workers, get_context("spawn"), _start_worker) as pool:
-            for _ in pool.map(_write_capture, jobs, chunksize=4):
+        with (
+            late_interrupt() as asked,
+            ProcessPoolExecutor(workers, get_context("spawn"), _start_worker) as pool,
+            closing(pool.map(_write_capture, jobs, chunksize=4)) as written,
+        ):
+            for _ in written:
                 advance()
+                if asked():
+                    break
         return
     with single_threaded_opencv():
         for job in jobs:
