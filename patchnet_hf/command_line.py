@@ -1,6 +1,7 @@
 """What all scripts share: a parser that names the nearest option, and one line instead of a traceback."""
 
 import argparse
+import errno
 import os
 import sys
 from collections.abc import Callable
@@ -8,6 +9,8 @@ from collections.abc import Callable
 from .errors import InputError, did_you_mean, first_line
 
 EXIT_BAD_INPUT = 2
+# How PyTorch's errors say so: on the processor, on GPUs, and those of data workers.
+_LACK_OF_MEMORY = ("DefaultCPUAllocator: ", "out of memory", "Caught MemoryError in ")
 
 
 class CommandParser(argparse.ArgumentParser):
@@ -46,12 +49,16 @@ def unknown_option_message(parser: argparse.ArgumentParser, option: str) -> str:
     return f"unknown argument {name}{did_you_mean(name, known)}"
 
 
-def run_command(main: Callable[[], int | None]) -> None:
+def run_command(main: Callable[[], int | None], less_memory: str | None = None) -> None:
     """Runs a script's `main` and ends the process: 0 when it is done, 2 with one line for bad input, 130 for Ctrl-C.
 
     Only mistakes of the user (:class:`~patchnet_hf.errors.InputError`) and memory that doesn't suffice are shortened
     to a line; a defect of ours keeps its traceback. Of several processes on a machine that end in the same way, the
-    first one says it; what only another one knows is said by that one.
+    first one says it; what only another one knows is said by that one, and lack of memory by each.
+
+    Args:
+        main: the script; what it returns is the exit code.
+        less_memory: what takes less memory, for the message that there isn't enough.
     """
     program = os.path.basename(sys.argv[0])
     process = os.environ.get("LOCAL_RANK", "0")
@@ -61,11 +68,6 @@ def run_command(main: Callable[[], int | None]) -> None:
         if process == "0" or not error.shared:
             _complain(program, process, error)
         status = EXIT_BAD_INPUT
-    except (MemoryError, RuntimeError) as error:
-        if not _is_lack_of_memory(error):
-            raise
-        _complain(program, process, f"not enough memory; smaller batches take less: {first_line(error)}")
-        status = EXIT_BAD_INPUT
     except KeyboardInterrupt as stop:
         if process == "0":
             print(f"{program}: {str(stop) or 'stopped'}", file=sys.stderr)
@@ -74,6 +76,12 @@ def run_command(main: Callable[[], int | None]) -> None:
         # The reader of our output (`| head`) has gone: nobody is left to tell.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 0
+    except (MemoryError, OSError, RuntimeError) as error:
+        if not _is_lack_of_memory(error):
+            raise
+        advice = "" if less_memory is None else f"; {less_memory} takes less"
+        _complain(program, process, f"not enough memory{advice}: {_said(error)}")
+        status = EXIT_BAD_INPUT
     raise SystemExit(status or 0)
 
 
@@ -82,8 +90,16 @@ def _complain(program: str, process: str, message: object) -> None:
     print(f"{program}: error: {where}{message}", file=sys.stderr)
 
 
-def _is_lack_of_memory(error: MemoryError | RuntimeError) -> bool:
-    """Whether NumPy, a GPU's PyTorch or the processor's has found too little; PyTorch isn't imported to know it."""
+def _is_lack_of_memory(error: Exception) -> bool:
+    """Whether Python, NumPy or PyTorch couldn't allocate; PyTorch isn't imported to find out."""
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
-    return "DefaultCPUAllocator" in str(error)
+    return any(words in str(error) for words in _LACK_OF_MEMORY)
+
+
+def _said(error: Exception) -> str:
+    """What an error says, in one line; of one that a data worker handed on, what stands below its traceback."""
+    lines = str(error).strip().splitlines()
+    return lines[-1] if lines and lines[0].startswith("Caught ") else first_line(error)

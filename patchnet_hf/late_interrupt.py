@@ -2,8 +2,12 @@
 
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+
+# A launcher passes on what the terminal has already sent to the whole process group.
+SAME_REQUEST_SECONDS = 3.0
 
 
 @contextmanager
@@ -15,35 +19,50 @@ def late_interrupt() -> Iterator[Callable[[], bool]]:
     threads or processes and the `with` that would give it back. The pool's threads then wait for that lock forever,
     and whoever shuts the pool down waits for them.
 
-    A second Ctrl-C is raised at once. Where another handler than Python's own is in place, or in another thread than
-    the main one, which gets no signals, nothing is different from usual.
+    Asked again three seconds later or more, it is raised at once, at that risk. Nothing is different from usual where
+    another handler than Python's own is in place, and in threads other than the main one, which alone gets signals.
 
     Yields:
         A function that tells whether Ctrl-C was pressed; the block should end soon then, and may do so by an error.
 
     Raises:
-        KeyboardInterrupt: it was pressed. When the block ends, in place of its error.
+        KeyboardInterrupt: it was pressed. Raised when the block ends, in place of an error that ended it.
 
     >>> with late_interrupt() as asked:
     ...     asked()
     False
     """
-    came = False
-
-    def remember(number: int, frame) -> None:
-        nonlocal came
-        if came:
-            raise KeyboardInterrupt
-        came = True
-
     in_main_thread = threading.current_thread() is threading.main_thread()
-    if not in_main_thread or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+    earlier = signal.getsignal(signal.SIGINT)
+    if in_main_thread and isinstance(earlier, _Request):
+        # Within another such block, which will raise it.
+        yield earlier.came
+        return
+    if not in_main_thread or earlier is not signal.default_int_handler:
         yield lambda: False
         return
-    signal.signal(signal.SIGINT, remember)
+    request = _Request()
+    signal.signal(signal.SIGINT, request)
     try:
-        yield lambda: came
+        yield request.came
     finally:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        if came:
+        if request.came():
             raise KeyboardInterrupt from None
+
+
+class _Request:
+    """Remembers that Ctrl-C came: a handler of the signal."""
+
+    def __init__(self):
+        self._asked_at: float | None = None
+
+    def __call__(self, number: int, frame) -> None:
+        now = time.monotonic()
+        if self._asked_at is None:
+            self._asked_at = now
+        elif now - self._asked_at >= SAME_REQUEST_SECONDS:
+            raise KeyboardInterrupt
+
+    def came(self) -> bool:
+        return self._asked_at is not None

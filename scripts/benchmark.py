@@ -374,4 +374,4 @@ def _report(benchmark, arguments) -> None:
 
 
 if __name__ == "__main__":
-    run_command(main)
+    run_command(main, less_memory="a smaller batch")

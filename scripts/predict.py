@@ -146,4 +146,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    run_command(main)
+    run_command(main, less_memory="a smaller --batch-size")

@@ -35,4 +35,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_command(main)
+    run_command(main, less_memory="a smaller --per_device_train_batch_size or --per_device_eval_batch_size")

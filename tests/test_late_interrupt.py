@@ -5,30 +5,32 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 
+import psutil
 import pytest
 from PIL import Image
 
 from patchnet_hf.late_interrupt import late_interrupt
 
-# Presses Ctrl-C where a lock of a pool has just been taken for the third time, and no `with` would give it back yet.
+# Presses Ctrl-C where functions of a name have taken locks of a pool that often, and no `with` would give it back yet.
 WITHIN_A_LOCK = """
 import runpy, signal, sys, threading
 import patchnet_hf.data.shards
-patchnet_hf.data.shards.ROWS_PER_SHARD = 4 if sys.argv[1] == "wait" else 1000
-usual, takes_it, times = threading.Condition.__enter__, sys.argv[1], []
+takes_it, count = sys.argv[1], int(sys.argv[2])
+patchnet_hf.data.shards.ROWS_PER_SHARD = 4 if takes_it == "wait" else 1000
+usual, times = threading.Condition.__enter__, []
 def enter(condition):
     entered = usual(condition)
     in_main_thread = threading.get_ident() == threading.main_thread().ident
     if in_main_thread and sys._getframe(1).f_code.co_name == takes_it:
         times.append(1)
-        if len(times) == 3:
+        if len(times) == count:
             signal.raise_signal(signal.SIGINT)
     return entered
 threading.Condition.__enter__ = enter
-if __name__ == "__main__":
-    sys.argv = sys.argv[2:]
-    runpy.run_path(sys.argv[0], run_name="__main__")
+sys.argv = sys.argv[3:]
+runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
@@ -36,8 +38,8 @@ if __name__ == "__main__":
 def pythons_own_handler():
     earlier = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler, "it was put back"
-    signal.signal(signal.SIGINT, earlier)
+    left = signal.signal(signal.SIGINT, earlier)
+    assert left is signal.default_int_handler, "it was put back"
 
 
 def test_it_is_raised_when_the_block_ends():
@@ -56,11 +58,23 @@ def test_it_takes_the_place_of_the_error_that_ends_the_block():
     assert stop.value.__suppress_context__
 
 
-def test_a_second_one_is_raised_at_once():
+def test_the_same_one_again_changes_nothing_and_another_one_is_raised_at_once(monkeypatch):
     with pytest.raises(KeyboardInterrupt), late_interrupt():
         signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+        monkeypatch.setattr("patchnet_hf.late_interrupt.SAME_REQUEST_SECONDS", 0.0)
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
+
+
+def test_a_block_within_another_one_is_told_and_the_outer_one_raises_it():
+    ended = []
+    with pytest.raises(KeyboardInterrupt), late_interrupt() as asked:
+        with late_interrupt() as asked_within:
+            signal.raise_signal(signal.SIGINT)
+            ended.append((asked(), asked_within()))
+        ended.append("inner")
+    assert ended == [(True, True), "inner"]
 
 
 def test_without_it_a_block_ends_as_ever():
@@ -107,23 +121,36 @@ def pictures(tmp_path_factory):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("taken_in", "command"),
+    ("taken_in", "count", "command"),
     [
-        ("acquire", ["convert_dataset.py", "--csv", "{}/all.csv", "--output", "out", "--num-proc", 2]),
-        ("wait", ["convert_dataset.py", "--csv", "{}/all.csv", "--output", "out", "--num-proc", 2]),
-        (
-            "acquire",
-            ["prepare_dataset.py", "--input", "{}", "--output", "out", "--live", "live", "--workers", 2],
-        ),
-        ("result", ["make_demo_data.py", "--output", "out", "--train", 40, "--val", 4, "--size", 64]),
+        ("acquire", 3, ["convert_dataset.py", "--csv", "{}/all.csv", "--output", "out", "--num-proc", 2]),
+        ("wait", 1, ["convert_dataset.py", "--csv", "{}/all.csv", "--output", "out", "--num-proc", 2]),
+        ("acquire", 3, ["prepare_dataset.py", "--input", "{}", "--output", "out", "--live", "live", "--workers", 2]),
+        ("result", 3, ["make_demo_data.py", "--output", "out", "--train", 40, "--val", 4, "--size", 64]),
     ],
     ids=["threads of a conversion", "processes of a conversion", "preparation", "simulation"],
 )
-def test_a_command_ends_wherever_it_is_interrupted(project, pictures, tmp_path, taken_in, command):
+def test_a_command_ends_wherever_it_is_interrupted(project, pictures, tmp_path, taken_in, count, command):
     script, *options = (str(word).format(pictures) for word in command)
-    command = [sys.executable, "-c", WITHIN_A_LOCK, taken_in, str(project / "scripts" / script), *options]
+    command = [sys.executable, "-c", WITHIN_A_LOCK, taken_in, str(count), str(project / "scripts" / script), *options]
     environment = {**os.environ, "PYTHONPATH": str(project)}
     ended = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
     assert ended.returncode == 130, ended.stderr
     assert ended.stderr.splitlines()[-1].startswith(f"{script}: stopped") and "Traceback" not in ended.stderr
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="the system can't hold signals back")
+def test_processes_that_are_just_being_started_say_nothing(project, tmp_path):
+    command = [sys.executable, project / "scripts" / "make_demo_data.py", "--output", tmp_path / "out"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    deadline = time.monotonic() + 60
+    while len(psutil.Process(process.pid).children()) < 2 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    # As a terminal does: to all of them.
+    os.killpg(process.pid, signal.SIGINT)
+    _, messages = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert messages.splitlines()[-1] == "make_demo_data.py: stopped" and "Traceback" not in messages
     assert not (tmp_path / "out").exists()

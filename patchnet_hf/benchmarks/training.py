@@ -136,14 +136,14 @@ def measure_training(
     subject.check_patches()
     machine = Machine.here(settings.used_threads, settings.device)
     with torch_threads(settings.used_threads), _quiet(), tempfile.TemporaryDirectory() as folder:
+        if settings.compile:
+            check_compiler(settings.device)
         progress("making captures")
         count = BATCHES * settings.batch_size
         _, captures = jpeg_captures(Path(folder, "captures"), *settings.size, count)
         ways = TrainingWays(subject.model, captures, settings, Path(folder, "run"))
         precision = ways.arguments().precision_name
         calls = {way: getattr(ways, way) for way in WAYS}
-        if settings.compile:
-            check_compiler(settings.device)
         timings = in_turn(calls, settings.repeats, progress=progress)
         memory = {}
         for way, call in calls.items():

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -23,7 +23,7 @@ from .csv_files import BadRow, CaptureRow, CsvFile, CsvLayout, find_csv_files, r
 from .decoding import turbojpeg_is_available
 from .schema import LABELS, LIVE, capture_features
 from .shard_processes import write_shards
-from .shards import ShardResult, ShardSettings, plan_shards, shard_file
+from .shards import ShardResult, ShardSettings, Stopped, plan_shards, shard_file
 
 REJECTED_FILE = "rejected.csv"
 SUMMARY_FILE = "conversion.json"
@@ -172,23 +172,22 @@ def _write_shards(
     progress: bool,
 ) -> list[ShardResult]:
     """Writes all shards; their results in the order of their rows."""
-    of_splits = ((split, _rows(files, layouts, surveyed)) for split, files in splits.items())
-    tasks = plan_shards(of_splits, settings.embed)
     bar = tqdm(total=rows, desc="Converting", unit="image", disable=None if progress else True)
-    # Closed here, so that no process of it goes on when this is left.
-    with (
-        bar,
-        late_interrupt() as asked,
-        closing(write_shards(tasks, settings, num_proc, bar.update, asked)) as results,
-    ):
-        return sorted(results, key=lambda result: result.number)
+    with bar, late_interrupt() as asked:
+        of_splits = ((split, _rows(files, layouts, surveyed, asked)) for split, files in splits.items())
+        tasks = plan_shards(of_splits, settings.embed)
+        # Closed here, so that no process of it goes on when this is left.
+        with closing(write_shards(tasks, settings, num_proc, bar.update, asked)) as results:
+            return sorted(results, key=lambda result: result.number)
 
 
 def _rows(
-    files: Iterable[CsvFile], layouts: dict[Path, CsvLayout], surveyed: Collection[str]
+    files: Iterable[CsvFile], layouts: dict[Path, CsvLayout], surveyed: Collection[str], stop: Callable[[], bool]
 ) -> Iterator[CaptureRow | BadRow]:
     for file in files:
         for row in read_rows(file.path, layouts[file.path]):
+            if stop():
+                raise Stopped
             if isinstance(row, CaptureRow) and row.patch_type not in surveyed:
                 raise InputError(f"{row.file}:{row.line}: the file was changed while it was read; start again")
             yield row

@@ -2,8 +2,6 @@
 
 import itertools
 import multiprocessing
-import os
-import signal
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -12,6 +10,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from multiprocessing.synchronize import Event
 
+from ..child_processes import serve_parent, started_out_of_reach
 from ..whole_folder import Unfinished
 from .shards import ShardResult, ShardSettings, ShardTask, Stopped, write_shard
 
@@ -99,7 +98,8 @@ def _results(pool, tasks, settings, shared: _Shared, processes: int, advance, st
             task = next(tasks, None)
             exhausted = task is None
             if task is not None:
-                running.add(pool.submit(_write, task, settings))
+                with started_out_of_reach():
+                    running.add(pool.submit(_write, task, settings))
         done, running = wait(running, _SECONDS_BETWEEN_LOOKS, FIRST_COMPLETED)
         advance(shared.rows_done.value - reported)
         reported = shared.rows_done.value
@@ -116,14 +116,7 @@ def _results(pool, tasks, settings, shared: _Shared, processes: int, advance, st
 def _begin(shared: _Shared) -> None:
     global _shared
     _shared = shared
-    # The first process tells of Ctrl-C, and asks the others to stop.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    multiprocessing.parent_process().join()
-    os._exit(1)
+    serve_parent()
 
 
 def _write(task: ShardTask, settings: ShardSettings) -> ShardResult | None:

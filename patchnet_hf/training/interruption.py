@@ -8,9 +8,9 @@ import time
 from transformers import Trainer, TrainerCallback
 from transformers.trainer_utils import SaveStrategy
 
+from ..late_interrupt import SAME_REQUEST_SECONDS
+
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-# A launcher passes on what the terminal has already sent to the whole process group.
-SAME_REQUEST_SECONDS = 3.0
 
 
 class TrainingInterrupted(KeyboardInterrupt):

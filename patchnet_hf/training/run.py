@@ -92,7 +92,7 @@ def train_and_evaluate(
             torch.set_num_threads(arguments.cpu_threads or cores_of_a_process())
             keep_freed_memory()
         if arguments.torch_compile:
-            check_compiler(arguments.device)
+            check_compiler(arguments.device, arguments.torch_compile_backend)
         set_seed(arguments.seed)
         network = build_model(model, data.patch_size, patch_types, live)
         unmatched, pretrained = [], {}

@@ -10,7 +10,8 @@ import torch
 from datasets import Dataset, IterableDataset
 from torch.utils.data import default_collate
 from transformers import Trainer, TrainerCallback
-from transformers.trainer_callback import PrinterCallback, ProgressCallback
+from transformers.trainer import DEFAULT_PROGRESS_CALLBACK
+from transformers.trainer_callback import PrinterCallback
 from transformers.trainer_utils import EvalLoopOutput
 
 from ..data.balancing import BalancedSampling, balance_stream
@@ -229,7 +230,7 @@ class PatchNetTrainer(
 
     def remove_progress(self) -> None:
         """Takes away the bars and lines that a [`transformers.Trainer`] shows by itself."""
-        for callback in (ProgressCallback, PrinterCallback):
+        for callback in (DEFAULT_PROGRESS_CALLBACK, PrinterCallback):
             self.remove_callback(callback)
 
     def _get_train_sampler(self, train_dataset=None):

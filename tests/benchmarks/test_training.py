@@ -233,7 +233,7 @@ def test_a_mistake_is_one_line(script, options, words):
     assert words in complaints and len(complaints.splitlines()) == 1
 
 
-@pytest.mark.parametrize("lacking, words", [("memory", "smaller batches take less"), ("compiler", "can't compile")])
+@pytest.mark.parametrize("lacking, words", [("memory", "not enough memory"), ("compiler", "can't compile")])
 def test_what_the_machine_lacks_is_one_line(script, monkeypatch, lacking, words):
     def fail(*_, **__):
         raise torch.OutOfMemoryError("too little") if lacking == "memory" else RuntimeError("no compiler\nmore")

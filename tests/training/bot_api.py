@@ -126,7 +126,7 @@ class BotApi:
         threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
 
     def stop(self) -> None:
-        """Is gone: connections are cut, new ones refused. A message that was delivered is answered first."""
+        """Is gone: connections are cut, new ones refused. What came is answered first, so nothing may be held."""
         self._server.shutdown()
         self._server.server_close()
         # Without its answer, who sent it would rightly send it again.

@@ -14,6 +14,7 @@ from transformers.training_args import OptimizerNames
 from patchnet_hf import PatchNetForImageClassification
 from patchnet_hf.errors import InputError
 from patchnet_hf.training.arguments import DataArguments, ModelArguments, PatchNetTrainingArguments
+from patchnet_hf.training.compilation import check_compiler
 from patchnet_hf.training.configuration import RunParser
 from patchnet_hf.training.optimization import OPTIMIZER_NAMES, PLAIN_OPTIMIZERS, parameter_names_with_decay
 
@@ -222,6 +223,18 @@ def compiled(tmp_path_factory, compiling):
         trainer.save_model()
         runs[name] = trainer
     return runs
+
+
+def test_the_backend_that_a_run_asks_for_is_the_one_that_is_tried(monkeypatch):
+    check_compiler("cpu", "eager")
+
+    def fails(function, backend, **_):
+        raise RuntimeError(f"no {backend}\nmore")
+
+    monkeypatch.setattr(torch, "compile", fails)
+    for asked, tried in ((None, "inductor"), ("aot_eager", "aot_eager")):
+        with pytest.raises(InputError, match=rf"^this machine can't compile the network: no {tried}$"):
+            check_compiler("cpu", asked)
 
 
 @pytest.mark.slow

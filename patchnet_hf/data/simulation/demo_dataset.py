@@ -2,7 +2,6 @@
 
 import csv
 import os
-import signal
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -14,6 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from ...child_processes import serve_parent, started_out_of_reach
 from ...errors import InputError
 from ...late_interrupt import late_interrupt
 from ...text_table import text_table
@@ -145,8 +145,7 @@ def _write_capture(job: tuple[Path, Split, int, Capture, int, int]) -> None:
 
 
 def _start_worker() -> None:
-    # The process that started this one tells of Ctrl-C.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    serve_parent()
     cv2.setNumThreads(1)
 
 
@@ -157,12 +156,14 @@ def render_all(jobs: list[tuple], workers: int, advance: Callable[[], object]) -
         with (
             late_interrupt() as asked,
             ProcessPoolExecutor(workers, get_context("spawn"), _start_worker) as pool,
-            closing(pool.map(_write_capture, jobs, chunksize=4)) as written,
         ):
-            for _ in written:
-                advance()
-                if asked():
-                    break
+            with started_out_of_reach():
+                written = pool.map(_write_capture, jobs)
+            with closing(written):
+                for _ in written:
+                    advance()
+                    if asked():
+                        break
         return
     with single_threaded_opencv():
         for job in jobs:
