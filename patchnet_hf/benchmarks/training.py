@@ -3,20 +3,22 @@
 import os
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import datasets
+import torch
 from transformers.utils import logging as transformers_logging
 
-from ..process_memory import keep_freed_memory
 from ..text_table import counted
 from ..training.compilation import check_compiler
 from .captures import jpeg_captures
 from .machine import Machine, torch_threads
-from .memory import megabytes, peak_memory
+from .memory import megabytes
 from .one_table import OneTable
+from .own_process import OwnProcess
 from .subject import Subject
 from .timing import Timing, in_turn
 from .training_settings import BARE, FILES, REFERENCE, WAYS, TrainingSettings
@@ -99,7 +101,8 @@ class TrainingBenchmark(OneTable):
         compiled = ", compiled" if settings.compile else ""
         return (
             f"{counted(settings.batch_size, 'capture')} of 2 views in a step, {self.precision}{compiled}, {turns}; "
-            f"JPEG captures of {width} x {height} pixels. Memory: of this process alone, beyond what it held"
+            f"JPEG captures of {width} x {height} pixels. Each way in a process of its own; memory: what that takes "
+            "beyond what it held, without workers"
         )
 
     def text(self) -> str:
@@ -141,15 +144,29 @@ def measure_training(
         progress("making captures")
         count = BATCHES * settings.batch_size
         _, captures = jpeg_captures(Path(folder, "captures"), *settings.size, count)
-        ways = TrainingWays(subject.model, captures, settings, Path(folder, "run"))
-        precision = ways.arguments().precision_name
-        calls = {way: getattr(ways, way) for way in WAYS}
-        timings = in_turn(calls, settings.repeats, progress=progress)
-        memory = {}
-        for way, call in calls.items():
-            progress(f"memory: {way}")
-            memory[way] = peak_memory(call, settings.device)
+        precision = TrainingWays(subject.model, captures, settings, Path(folder, "run")).arguments().precision_name
+        progress("starting a process for each way")
+        with ExitStack() as ended:
+            processes = {
+                way: ended.enter_context(closing(OwnProcess(_make_ways, captures, settings, Path(folder, way))))
+                for way in WAYS
+            }
+            calls = {way: partial(process.call, way) for way, process in processes.items()}
+            timings = in_turn(calls, settings.repeats, progress=progress)
+            memory = {}
+            for way, process in processes.items():
+                progress(f"memory: {way}")
+                memory[way] = process.call("memory", way)
     return TrainingBenchmark(settings, precision, subject.text(), machine, timings, memory)
+
+
+def _make_ways(captures: datasets.Dataset, settings: TrainingSettings, folder: Path) -> TrainingWays:
+    """In the process of a way: it ends with the measurement, and nothing has to be put back."""
+    torch.set_num_threads(settings.used_threads)
+    transformers_logging.set_verbosity_error()
+    datasets.disable_progress_bars()
+    subject = Subject.random(settings.backbone, settings.backbone_kwargs or None, settings.patch_size)
+    return TrainingWays(subject.model, captures, settings, folder)
 
 
 @contextmanager
@@ -168,4 +185,3 @@ def _quiet() -> Iterator[None]:
         for name in os.environ.keys() - environment.keys():
             del os.environ[name]
         os.environ.update({name: value for name, value in environment.items() if os.environ.get(name) != value})
-        keep_freed_memory(False)

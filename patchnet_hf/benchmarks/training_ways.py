@@ -19,6 +19,7 @@ from ..models import PatchNetForImageClassification, PatchNetImageProcessor
 from ..process_memory import keep_freed_memory
 from ..training.arguments import PatchNetTrainingArguments
 from ..training.trainer import PatchNetTrainer
+from .memory import peak_memory
 from .reference_training import ReferenceSteps
 from .training_settings import AHEAD, WARM_UP, TrainingSettings
 
@@ -61,7 +62,8 @@ class TrainingWays:
     Makes the ways to train a network: a method for each, by its name in the JSON file.
 
     Each takes the same steps, in turns that begin with a copy of the network: some that aren't timed, and then those
-    that are. It returns the seconds that one of them took.
+    that are. It returns the seconds that one of them took. A process should go one way only: what one has freed and
+    kept would spare another one its page faults.
 
     Args:
         model: the network; copies of it are trained.
@@ -86,7 +88,6 @@ class TrainingWays:
 
     def reference(self) -> float:
         """Two passes in float32, a loss and counts in Python; the views lie on the device, plane after plane."""
-        keep_freed_memory(False)
         steps = ReferenceSteps(deepcopy(self.model).train().to(self.settings.device))
         batches = []
         for pixel_values, labels in self._batches():
@@ -142,6 +143,10 @@ class TrainingWays:
         views = TrainingViews(captures, self.processor, LABELS)
         # Until what the workers had ready is used up, a step doesn't wait for them.
         return self._trained(views, self.settings.workers, WARM_UP + self.settings.prefetched)
+
+    def memory(self, way: str) -> int | None:
+        """The most that a turn takes in bytes; `None` where the system doesn't tell."""
+        return peak_memory(getattr(self, way), self.settings.device)
 
     def arguments(self, **options) -> PatchNetTrainingArguments:
         """Those of `scripts/train.py`, where nothing is evaluated, saved or reported."""

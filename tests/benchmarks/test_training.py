@@ -1,6 +1,7 @@
 """What is told of training follows from its samples, and the ways are what they are called."""
 
 import json
+import multiprocessing
 import os
 from copy import deepcopy
 from functools import partial
@@ -10,8 +11,10 @@ import pytest
 import torch
 
 from patchnet_hf import PatchNetConfig, PatchNetForImageClassification
+from patchnet_hf.benchmarks import training
 from patchnet_hf.benchmarks.captures import jpeg_captures
 from patchnet_hf.benchmarks.machine import Machine
+from patchnet_hf.benchmarks.own_process import OwnProcess
 from patchnet_hf.benchmarks.reference_training import ReferenceSteps
 from patchnet_hf.benchmarks.timing import Timing
 from patchnet_hf.benchmarks.training import TrainingBenchmark
@@ -238,18 +241,14 @@ def test_what_the_machine_lacks_is_one_line(script, monkeypatch, lacking, words)
     def fail(*_, **__):
         raise torch.OutOfMemoryError("too little") if lacking == "memory" else RuntimeError("no compiler\nmore")
 
-    if lacking == "memory":
-        monkeypatch.setattr(TrainingWays, "bare", fail)
-    else:
-        monkeypatch.setattr(torch, "compile", fail)
+    monkeypatch.setattr(*((OwnProcess, "call") if lacking == "memory" else (torch, "compile")), fail)
     code, _, complaints = script(*QUICK, "--repeats", 1, *(["--compile"] if lacking == "compiler" else []))
     assert code == 2 and words in complaints and len(complaints.splitlines()) == 1
 
 
 def test_a_defect_of_a_way_keeps_its_traceback(script, monkeypatch):
-    def fail(self):
-        raise RuntimeError("shapes that don't match")
-
-    monkeypatch.setattr(TrainingWays, "bare", fail)
-    with pytest.raises(RuntimeError, match="shapes that don't match"):
+    monkeypatch.setattr(training, "WAYS", WAYS | {"baer": "a way that there isn't"})
+    with pytest.raises(AttributeError, match="baer") as error:
         script(*QUICK, "--repeats", 1)
+    assert "getattr(made, method)" in str(error.value.__cause__), "where it was raised in the other process"
+    assert not multiprocessing.active_children()
