@@ -1,6 +1,7 @@
 """What is told of starts, and what is light to import."""
 
 import json
+import multiprocessing
 import subprocess
 import sys
 
@@ -110,10 +111,24 @@ class Fake:
     markdown = text
 
 
+class Here:
+    """Stands for a process of its own."""
+
+    def __init__(self, make, *arguments):
+        self.made = make(*arguments)
+
+    def call(self, method: str, *arguments):
+        return getattr(self.made, method)(*arguments)
+
+    def close(self):
+        self.made = None
+
+
 @pytest.fixture
 def asked(monkeypatch) -> dict:
     """What each of the measurements is asked for, which take no time."""
     asked = {}
+    monkeypatch.setattr(everything, "OwnProcess", Here)
     for name in ("startup", "metrics", "central_difference", "inference", "data", "training"):
         monkeypatch.setattr(
             everything,
@@ -137,6 +152,14 @@ def test_all_are_measured_one_after_the_other(asked, benchmark_script, project, 
     assert list(told) == ["command", "benchmark", *names]
     positions = [printed.index(f"{name}: a table of ") for name in names]
     assert positions == sorted(positions)
+
+
+def test_each_is_measured_in_a_process_of_its_own(project, monkeypatch):
+    monkeypatch.setattr(everything.Measurements, "NAMES", ("central-difference", "central-difference"))
+    named = list(everything.measure_all(project / "scripts"))
+    assert [name for name, _ in named] == ["central-difference"] * 2
+    assert named[0][1].repeats == named[1][1].repeats > 1
+    assert not multiprocessing.active_children()
 
 
 def test_what_is_there_when_all_are_stopped_is_written(asked, benchmark_script, monkeypatch, tmp_path):
