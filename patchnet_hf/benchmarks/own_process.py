@@ -8,6 +8,8 @@ from multiprocessing.connection import Connection
 from ..child_processes import serve_parent, started_out_of_reach
 from ..errors import InputError
 
+SECONDS_TO_END = 10
+
 
 class RemoteTraceback(Exception):
     """Where an error was raised in another process: its cause here."""
@@ -30,6 +32,7 @@ class OwnProcess:
         with started_out_of_reach():
             self._process.start()
         theirs.close()
+        self._working = False
 
     def call(self, method: str, *arguments: object) -> object:
         """
@@ -39,9 +42,11 @@ class OwnProcess:
             InputError: the process was killed.
             Exception: what the method raises.
         """
+        self._working = True
         try:
             self._connection.send((method, arguments))
             error, value = self._connection.recv()
+            self._working = False
         except (EOFError, ConnectionError):
             raise InputError(
                 f"the process that measures {method} was killed, perhaps because memory ran out; a smaller batch "
@@ -52,17 +57,23 @@ class OwnProcess:
         return value
 
     def close(self) -> None:
-        """Ends the process, whatever it does."""
+        """Ends the process: at once, if it still works."""
+        self._connection.close()
+        if not self._working:
+            # It puts away what it shares with processes of its own.
+            self._process.join(SECONDS_TO_END)
         self._process.kill()
         self._process.join()
-        self._connection.close()
 
 
 def _serve(connection: Connection, make: Callable, arguments: tuple) -> None:
     serve_parent()
     made = None
     while True:
-        method, given = connection.recv()
+        try:
+            method, given = connection.recv()
+        except EOFError:
+            return
         try:
             if made is None:
                 made = make(*arguments)
