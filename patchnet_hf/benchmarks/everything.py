@@ -50,8 +50,9 @@ def measure_all(
     Raises:
         InputError: the model can't be loaded.
     """
-    # First of all: it takes long to come to it.
-    _subject(model)
+    if model is not None:
+        # Whether it can be loaded is better known before a quarter of an hour has passed.
+        Subject.load(model)
     for name in Measurements.NAMES:
         with closing(OwnProcess(Measurements, scripts, model, progress)) as process:
             yield name, process.call("measure", name)

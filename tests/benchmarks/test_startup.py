@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+import os
 import subprocess
 import sys
 
@@ -154,11 +155,27 @@ def test_all_are_measured_one_after_the_other(asked, benchmark_script, project, 
     assert positions == sorted(positions)
 
 
+class ProcessOfEach:
+    """Instead of a measurement, where and of what it would be made."""
+
+    NAMES = ("one", "another")
+
+    def __init__(self, *arguments):
+        self.arguments = arguments
+
+    def measure(self, name: str) -> tuple:
+        return os.getpid(), name, self.arguments
+
+
 def test_each_is_measured_in_a_process_of_its_own(project, monkeypatch):
-    monkeypatch.setattr(everything.Measurements, "NAMES", ("central-difference", "central-difference"))
-    named = list(everything.measure_all(project / "scripts"))
-    assert [name for name, _ in named] == ["central-difference"] * 2
-    assert named[0][1].repeats == named[1][1].repeats > 1
+    monkeypatch.setattr(everything, "Measurements", ProcessOfEach)
+    measured = list(everything.measure_all(project / "scripts"))
+    assert [name for name, _ in measured] == ["one", "another"]
+    processes = {os.getpid()} | {process for _, (process, _, _) in measured}
+    assert len(processes) == 3, "neither here nor in the same one"
+    assert [told for _, (_, *told) in measured] == [
+        [name, (project / "scripts", None, everything.quiet)] for name in ("one", "another")
+    ]
     assert not multiprocessing.active_children()
 
 
